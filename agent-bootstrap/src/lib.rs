@@ -1,0 +1,14 @@
+//! `agent-bootstrap`: the program on every instance. See `docs/agent-bootstrap.md`.
+
+pub mod boot;
+pub mod cli;
+pub mod config;
+pub mod doctor;
+pub mod failure;
+pub mod git_credential;
+pub mod hooks;
+pub mod layout;
+pub mod registry;
+pub mod secrets;
+pub mod units;
+pub mod watch;

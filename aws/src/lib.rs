@@ -1,0 +1,40 @@
+//! How Tidemark talks to AWS: the only crate that builds SDK clients.
+//!
+//! # Layout
+//! - [`session`]: one HTTP client, one credential chain, one region; clients by service feature.
+//! - [`fault`]: every SDK error becomes a [`fault::CallError`] that says what was called, on what, and which
+//!   [`fault::Fault`] it was. *Absent*, *denied*, *denied by key*, *throttled* and *unreachable* stay apart.
+//! - [`imds`]: the instance metadata service, version 2 only.
+//! - [`arn`]: identifiers parsed once, partition-aware.
+//!
+//! `AWS_ENDPOINT_URL` and `AWS_EC2_METADATA_SERVICE_ENDPOINT` are honoured everywhere, so the lab needs no switch.
+
+pub mod arn;
+pub mod fault;
+pub mod imds;
+pub mod session;
+
+pub use arn::Arn;
+pub use fault::{CallError, Fault};
+pub use imds::Imds;
+pub use session::Session;
+
+// The SDK crates, so that adapters name one dependency.
+#[cfg(feature = "autoscaling")]
+pub use aws_sdk_autoscaling as autoscaling;
+#[cfg(feature = "cloudformation")]
+pub use aws_sdk_cloudformation as cloudformation;
+#[cfg(feature = "cloudwatch")]
+pub use aws_sdk_cloudwatch as cloudwatch;
+#[cfg(feature = "ecr")]
+pub use aws_sdk_ecr as ecr;
+#[cfg(feature = "kms")]
+pub use aws_sdk_kms as kms;
+#[cfg(feature = "s3")]
+pub use aws_sdk_s3 as s3;
+#[cfg(feature = "secretsmanager")]
+pub use aws_sdk_secretsmanager as secretsmanager;
+#[cfg(feature = "ssm")]
+pub use aws_sdk_ssm as ssm;
+#[cfg(feature = "sts")]
+pub use aws_sdk_sts as sts;

@@ -1,0 +1,1 @@
+//! `build-agent`: see `docs/build-agent.md`.

@@ -1,0 +1,1 @@
+//! `build-server`: see `docs/build-server.md`.

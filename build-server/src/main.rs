@@ -1,0 +1,3 @@
+//! `build-server`: the work is in the library of the same name.
+
+fn main() {}

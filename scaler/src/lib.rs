@@ -1,0 +1,1 @@
+//! `scaler`: see `docs/scaler.md`.

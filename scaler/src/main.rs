@@ -1,0 +1,3 @@
+//! `scaler`: the work is in the library of the same name.
+
+fn main() {}
