@@ -1,1 +1,3 @@
-//! lab
+//! The local cloud: moto behind an endpoint that decides, counts and fails as AWS does.
+
+pub mod endpoint;
