@@ -1,0 +1,84 @@
+"""moto's server, taught what the stack template needs: run it as `.venv/bin/python lab/moto_server.py -H … -p …`.
+
+moto's CloudFormation skips AWS::SecretsManager::Secret, and whatever refers to the secret (user data, policies, the
+scaler's environment) is then left with a hole. Names and ARNs are made as CloudFormation makes them.
+"""
+
+import os
+import sys
+
+# ECRAccessPolicy attaches AWS-managed policies; moto knows them only if told so before its import.
+os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+
+from moto.core.common_models import CloudFormationModel  # noqa: E402
+from moto.secretsmanager.models import secretsmanager_backends  # noqa: E402
+from moto.server import main  # noqa: E402
+
+
+class StackSecret(CloudFormationModel):
+    """A secret of a stack; its physical id is its ARN."""
+
+    # moto files its models under the service that their module's name tells.
+    __module__ = "moto.secretsmanager.models"
+
+    def __init__(self, arn):
+        self.arn = arn
+
+    @property
+    def physical_resource_id(self):
+        return self.arn
+
+    @staticmethod
+    def cloudformation_name_type():
+        return "Name"
+
+    @staticmethod
+    def cloudformation_type():
+        return "AWS::SecretsManager::Secret"
+
+    @classmethod
+    def has_cfn_attr(cls, attr):
+        return attr == "Id"
+
+    def get_cfn_attribute(self, attribute_name):
+        return self.arn
+
+    @classmethod
+    def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **_):
+        properties = cloudformation_json["Properties"]
+        # Where the template gives no name, moto makes one of stack and logical id, as CloudFormation does.
+        name = properties.get("Name") or resource_name
+        backend = secretsmanager_backends[account_id][region_name]
+        backend.create_secret(
+            name=name,
+            secret_string=properties.get("SecretString"),
+            secret_binary=None,
+            description=properties.get("Description"),
+            tags=properties.get("Tags", []),
+            kms_key_id=properties.get("KmsKeyId"),
+            client_request_token=None,
+            replica_regions=[],
+            force_overwrite=False,
+        )
+        return cls(backend.secrets[name].arn)
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
+        properties = cloudformation_json["Properties"]
+        secretsmanager_backends[account_id][region_name].update_secret(
+            original_resource.arn,
+            secret_string=properties.get("SecretString"),
+            kms_key_id=properties.get("KmsKeyId"),
+            description=properties.get("Description"),
+        )
+        return original_resource
+
+    @classmethod
+    def delete_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name):
+        secretsmanager_backends[account_id][region_name].delete_secret(
+            resource_name, recovery_window_in_days=None, force_delete_without_recovery=True
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
