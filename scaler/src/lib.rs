@@ -1,1 +1,19 @@
-//! `scaler`: see `docs/scaler.md`.
+//! `scaler`: reads job counts from the CI's API, publishes them as CloudWatch metrics and resizes the group.
+//!
+//! # Layout
+//! - [`decide`]: pure. Policy and what was observed become a [`decide::Plan`] with its reason.
+//! - [`tick`]: one observe-decide-apply over the three ports [`tick::JobCounts`], [`tick::Group`], [`tick::Metrics`].
+//! - [`job_counts`], [`group`], [`metrics`]: the adapters (agent API, Auto Scaling, CloudWatch).
+//! - [`pace`]: pure. When the next tick and the next publication are due.
+//! - [`lambda`], [`cli`]: the three callers of a tick: `lambda`, `run`, `once`.
+
+pub mod cli;
+pub mod config;
+pub mod decide;
+pub mod group;
+pub mod job_counts;
+pub mod lambda;
+pub mod metrics;
+pub mod pace;
+pub mod tick;
+pub mod token;

@@ -1,3 +1,7 @@
 //! `scaler`: the work is in the library of the same name.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    scaler::cli::main()
+}

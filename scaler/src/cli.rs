@@ -1,0 +1,172 @@
+//! The command line: `once`, `run`, `lambda`.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use aws::Session;
+use aws::session::Patience;
+use clap::{Parser, Subcommand};
+use jiff::Timestamp;
+
+use crate::config::Config;
+use crate::group::AutoScalingGroup;
+use crate::job_counts::BuildkiteJobCounts;
+use crate::metrics::CloudWatchMetrics;
+use crate::pace;
+use crate::tick::{Order, Outcome, Problem, tick};
+
+/// Reads a CI queue's job counts, publishes them to CloudWatch and resizes the Auto Scaling group
+///
+/// Settings come from the environment: ASG_NAME, BUILDKITE_QUEUE, BUILDKITE_AGENT_ENDPOINT and one of
+/// BUILDKITE_AGENT_TOKEN, BUILDKITE_AGENT_TOKEN_SECRET, BUILDKITE_AGENT_TOKEN_SSM_KEY; docs/scaler.md lists all.
+/// Every tick prints one JSON line that says what was seen, what was decided and why.
+#[derive(Debug, Parser)]
+#[command(name = "scaler", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Verb {
+    /// One tick, then exit; non-zero if anything failed
+    Once {
+        /// Decide and print, but change and publish nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Tick until stopped, LAMBDA_INTERVAL apart
+    Run {
+        /// Decide and print, but change and publish nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Serve the Lambda runtime API: one invocation ticks for LAMBDA_TIMEOUT
+    Lambda,
+}
+
+/// Everything a tick needs, kept from one tick to the next: connections, token, time of the last publication.
+#[derive(Debug)]
+pub struct Scaler {
+    config: Config,
+    jobs: BuildkiteJobCounts,
+    group: AutoScalingGroup,
+    metrics: CloudWatchMetrics,
+    published: Option<Instant>,
+}
+
+impl Scaler {
+    /// Connects with the environment's configuration.
+    ///
+    /// # Errors
+    /// Every fault of the configuration; no region; no token.
+    pub async fn connect(config: Config) -> Result<Self, Problem> {
+        let session =
+            Session::load(None, Patience::default()).await.map_err(|e| Problem::new(78, e.to_string()))?;
+        let jobs = BuildkiteJobCounts::connect(&config, &session)?;
+        let group = AutoScalingGroup::new(&session, &config.group);
+        let metrics = CloudWatchMetrics::new(&session);
+        Ok(Self { config, jobs, group, metrics, published: None })
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// One tick; its record goes to stdout as one JSON line.
+    pub async fn tick(&mut self, dry_run: bool) -> Outcome {
+        let due = pace::publication_due(self.published.map(|at| at.elapsed()));
+        let order = Order {
+            queue: self.config.queue.clone(),
+            group: self.config.group.clone(),
+            policy: self.config.policy,
+            dry_run,
+            publish: self.config.publish && due,
+        };
+        let outcome = tick(&order, &self.jobs, &self.group, &self.metrics, Timestamp::now()).await;
+        if outcome.record.published {
+            self.published = Some(Instant::now());
+        }
+        log(&outcome);
+        outcome
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the decision log is the program's machine-readable output")]
+fn log(outcome: &Outcome) {
+    match serde_json::to_string(&outcome.record) {
+        Ok(line) => println!("{line}"),
+        Err(error) => eprintln!("scaler: decision record: {error}"),
+    }
+}
+
+/// Parses, runs one verb, reports its failure in one line on stderr.
+#[must_use]
+pub fn main() -> ExitCode {
+    // Fails only when a provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let verb = Cli::parse_from(arguments()).verb;
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&Problem::new(1, format!("start of the async runtime: {error}"))),
+    };
+    match runtime.block_on(run(verb)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => report(&problem),
+    }
+}
+
+fn report(problem: &Problem) -> ExitCode {
+    for line in problem.message.lines() {
+        eprintln!("scaler: {line}");
+    }
+    ExitCode::from(problem.code)
+}
+
+/// Lambda starts a custom runtime as `bootstrap`, without arguments.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let name = arguments.first().map(OsString::as_os_str).map(Path::new).and_then(Path::file_name);
+    if name.is_some_and(|name| name == "bootstrap") {
+        arguments.push("lambda".into());
+    }
+    arguments
+}
+
+async fn run(verb: Verb) -> Result<(), Problem> {
+    let config = Config::read(&|name| std::env::var(name).ok())
+        .map_err(|faults| Problem::new(78, faults.to_string()))?;
+    match verb {
+        Verb::Once { dry_run } => {
+            let outcome = Scaler::connect(config).await?.tick(dry_run).await;
+            first(outcome.problems)
+        }
+        Verb::Run { dry_run } => run_until_stopped(Scaler::connect(config).await?, dry_run).await,
+        Verb::Lambda => crate::lambda::serve(config).await,
+    }
+}
+
+/// The first problem stands for the tick; the decision log has them all.
+fn first(problems: Vec<Problem>) -> Result<(), Problem> {
+    problems.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// A failed tick is on record and changes nothing; the next one tries again.
+async fn run_until_stopped(mut scaler: Scaler, dry_run: bool) -> Result<(), Problem> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let watch = |kind| signal(kind).map_err(|e| Problem::new(1, format!("signal handler: {e}")));
+    let (mut terminate, mut interrupt) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
+    loop {
+        let outcome = scaler.tick(dry_run).await;
+        let wait = pace::next_tick(scaler.config.interval, outcome.poll_after);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
+}

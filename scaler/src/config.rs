@@ -1,0 +1,203 @@
+//! The environment, read once. Names are those of the scaler that users come from, where it has them.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::decide::Policy;
+
+/// Where the CI's agent token comes from.
+#[derive(Debug, Clone)]
+pub enum TokenSource {
+    /// `BUILDKITE_AGENT_TOKEN`.
+    Given(SecretString),
+    /// `BUILDKITE_AGENT_TOKEN_SECRET`: ARN or name of a secret in Secrets Manager.
+    SecretsManager(String),
+    /// `BUILDKITE_AGENT_TOKEN_SSM_KEY`: name of an SSM parameter.
+    Parameter(String),
+}
+
+/// Everything the scaler is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Base URL of the agent API, without a slash at its end.
+    pub endpoint: String,
+    /// Where the token comes from.
+    pub token: TokenSource,
+    /// The queue whose jobs count.
+    pub queue: String,
+    /// Name of the Auto Scaling group.
+    pub group: String,
+    /// The owner's wishes.
+    pub policy: Policy,
+    /// Publish metrics to CloudWatch.
+    pub publish: bool,
+    /// From one tick to the next.
+    pub interval: Duration,
+    /// How long one invocation of the Lambda function goes on ticking.
+    pub invocation: Duration,
+}
+
+/// All faults of a configuration, one line each.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Faults(pub Vec<String>);
+
+/// Collects faults while settings are read, so that all are reported at once.
+struct Reader<'a> {
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+    faults: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
+    }
+
+    fn required(&mut self, name: &str, what: &str) -> String {
+        self.text(name).unwrap_or_else(|| {
+            self.faults.push(format!("{name} is not set: give {what}"));
+            String::new()
+        })
+    }
+
+    fn parsed<T>(&mut self, name: &str, default: T, form: &str, parse: impl Fn(&str) -> Option<T>) -> T {
+        let Some(text) = self.text(name) else { return default };
+        parse(&text).unwrap_or_else(|| {
+            self.faults.push(format!("{name} is `{text}`: give {form}"));
+            default
+        })
+    }
+
+    fn flag(&mut self, name: &str, default: bool) -> bool {
+        self.parsed(name, default, "true or false", |text| match text {
+            "true" | "1" => Some(true),
+            "false" | "0" => Some(false),
+            _ => None,
+        })
+    }
+
+    fn token(&mut self) -> TokenSource {
+        let given = self.text("BUILDKITE_AGENT_TOKEN").map(|t| TokenSource::Given(t.into()));
+        let secret = self.text("BUILDKITE_AGENT_TOKEN_SECRET").map(TokenSource::SecretsManager);
+        let parameter = self.text("BUILDKITE_AGENT_TOKEN_SSM_KEY").map(TokenSource::Parameter);
+        let mut sources: Vec<TokenSource> = [given, secret, parameter].into_iter().flatten().collect();
+        if sources.len() != 1 {
+            self.faults.push(format!(
+                "{} of BUILDKITE_AGENT_TOKEN, BUILDKITE_AGENT_TOKEN_SECRET and BUILDKITE_AGENT_TOKEN_SSM_KEY are set: \
+                 give exactly one",
+                sources.len()
+            ));
+        }
+        sources.pop().unwrap_or_else(|| TokenSource::Given(String::new().into()))
+    }
+}
+
+/// `10s`, `2m`, `500ms`; a bare number is seconds, as in the peer's settings.
+fn duration(text: &str) -> Option<Duration> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let number: u64 = digits.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "" | "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
+        _ => None,
+    }
+    .filter(|d| !d.is_zero())
+}
+
+impl Config {
+    /// Reads all settings through `lookup`.
+    ///
+    /// # Errors
+    /// Every missing or malformed setting, each in a line with its name.
+    pub fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Faults> {
+        let mut reader = Reader { lookup, faults: Vec::new() };
+        let endpoint = reader
+            .text("BUILDKITE_AGENT_ENDPOINT")
+            .unwrap_or_else(|| "https://agent.buildkite.com/v3".to_owned());
+        if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
+            reader.faults.push(format!("BUILDKITE_AGENT_ENDPOINT is `{endpoint}`: give a URL with https://"));
+        }
+        let at_least_one = |text: &str| text.parse().ok().filter(|n| *n >= 1);
+        let config = Self {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            token: reader.token(),
+            queue: reader.text("BUILDKITE_QUEUE").unwrap_or_else(|| "default".to_owned()),
+            group: reader.required("ASG_NAME", "the name of the Auto Scaling group"),
+            policy: Policy {
+                agents_per_instance: reader.parsed(
+                    "AGENTS_PER_INSTANCE",
+                    1,
+                    "a number of at least 1",
+                    at_least_one,
+                ),
+                instance_buffer: reader.parsed("INSTANCE_BUFFER", 0, "a number", |text| text.parse().ok()),
+                include_waiting: reader.flag("INCLUDE_WAITING", false),
+                scale_in: !reader.flag("DISABLE_SCALE_IN", false),
+                scale_out: !reader.flag("DISABLE_SCALE_OUT", false),
+            },
+            publish: reader.flag("CLOUDWATCH_METRICS", true),
+            interval: reader.parsed(
+                "LAMBDA_INTERVAL",
+                Duration::from_secs(10),
+                "a duration like 10s",
+                duration,
+            ),
+            invocation: reader.parsed(
+                "LAMBDA_TIMEOUT",
+                Duration::from_secs(50),
+                "a duration like 50s",
+                duration,
+            ),
+        };
+        if reader.faults.is_empty() { Ok(config) } else { Err(Faults(reader.faults)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Config, Faults> {
+        Config::read(&|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+    }
+
+    #[test]
+    fn a_minimal_environment_has_safe_defaults() {
+        let config = read(&[("ASG_NAME", "g"), ("BUILDKITE_AGENT_TOKEN", "t")]).unwrap();
+        assert_eq!(config.endpoint, "https://agent.buildkite.com/v3");
+        assert_eq!((config.queue.as_str(), config.policy.agents_per_instance), ("default", 1));
+        assert!(config.policy.scale_in && config.policy.scale_out && config.publish);
+        assert_eq!((config.interval.as_secs(), config.invocation.as_secs()), (10, 50));
+    }
+
+    #[test]
+    fn all_faults_are_reported_at_once_with_their_names() {
+        let faults = read(&[
+            ("AGENTS_PER_INSTANCE", "0"),
+            ("INCLUDE_WAITING", "maybe"),
+            ("LAMBDA_INTERVAL", "soon"),
+            ("BUILDKITE_AGENT_ENDPOINT", "ci.example"),
+        ])
+        .unwrap_err();
+        insta::assert_snapshot!(faults.to_string());
+    }
+
+    #[test]
+    fn the_token_never_shows_in_debug() {
+        let config = read(&[("ASG_NAME", "g"), ("BUILDKITE_AGENT_TOKEN", "very-secret")]).unwrap();
+        assert!(!format!("{config:?}").contains("very-secret"));
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (text, seconds) in
+            [("10", Some(10)), ("10s", Some(10)), ("2m", Some(120)), ("0s", None), ("x", None), ("5h", None)]
+        {
+            assert_eq!(duration(text).map(|d| d.as_secs()), seconds, "{text}");
+        }
+        assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
+    }
+}

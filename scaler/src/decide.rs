@@ -1,0 +1,195 @@
+//! How much capacity there should be, decided from numbers alone: no clock, no environment, no calls.
+//!
+//! The rule (ARCHITECTURE, capacity): out as soon as there is need, because capacity that boots already counts; in by
+//! at most the number of instances that have given up their scale-in protection, because those are idle and AWS picks
+//! only them; and never beneath the protected ones, because that leaves a debt which AWS collects later.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What the stack's owner wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Agents that run on one instance; at least 1.
+    pub agents_per_instance: u32,
+    /// Instances beyond the need, kept while there are jobs.
+    pub instance_buffer: u32,
+    /// Count jobs that wait for others as need too.
+    pub include_waiting: bool,
+    /// May the scaler lower desired capacity?
+    pub scale_in: bool,
+    /// May the scaler raise desired capacity?
+    pub scale_out: bool,
+}
+
+/// Jobs of the queue, as the CI's API counts them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Jobs {
+    /// Ready to run, no agent yet.
+    pub scheduled: u64,
+    /// Assigned or running.
+    pub running: u64,
+    /// Behind a wait step.
+    pub waiting: u64,
+}
+
+/// The group, as Auto Scaling describes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Capacity {
+    /// The group's lower limit.
+    pub min: u32,
+    /// The group's upper limit.
+    pub max: u32,
+    /// Desired capacity now.
+    pub desired: u32,
+    /// Instances that are not on their way out.
+    pub live: u32,
+    /// Live instances in service.
+    pub in_service: u32,
+    /// Live instances that scale-in may not pick: protected, or not in service yet (they start protected).
+    pub held: u32,
+    /// Healthy instances in service without protection: idle, and the only ones that scale-in picks.
+    pub releasable: u32,
+}
+
+/// What to do with desired capacity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "step")]
+pub enum Step {
+    /// Leave it.
+    Hold,
+    /// Raise it.
+    ScaleOut {
+        /// Desired capacity now.
+        from: u32,
+        /// Desired capacity to set.
+        to: u32,
+    },
+    /// Lower it.
+    ScaleIn {
+        /// Desired capacity now.
+        from: u32,
+        /// Desired capacity to set.
+        to: u32,
+    },
+}
+
+/// Why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Desired capacity is what the jobs need.
+    Enough,
+    /// Jobs need more instances than desired.
+    Need,
+    /// Jobs need more than the group's maximum.
+    AtMaximum,
+    /// Desired is above need and idle instances can go.
+    Surplus,
+    /// Desired is above need, but every instance is protected: busy, booting, or not idle for long enough.
+    AllHeld,
+    /// Desired lies outside the group's limits.
+    OutsideLimits,
+    /// More instances are protected than desired: raised, or AWS would end the next one that becomes idle.
+    ProtectedAboveDesired,
+    /// The configuration forbids the step.
+    Disabled,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Enough => "desired capacity is what the jobs need",
+            Self::Need => "jobs need more instances",
+            Self::AtMaximum => "jobs need more instances than the group's maximum",
+            Self::Surplus => "idle instances without protection can go",
+            Self::AllHeld => "no idle instance has given up its protection yet",
+            Self::OutsideLimits => "desired capacity lies outside the group's limits",
+            Self::ProtectedAboveDesired => "more instances are protected than desired",
+            Self::Disabled => "the configuration forbids this step",
+        })
+    }
+}
+
+/// A decision: one step and its reason, with the number of instances that the jobs need before limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// What to do.
+    pub step: Step,
+    /// Why.
+    pub reason: Reason,
+    /// Instances that jobs and buffer ask for, before the group's limits.
+    pub needed: u32,
+}
+
+impl Plan {
+    /// Desired capacity to set, if any.
+    #[must_use]
+    pub fn target(&self) -> Option<u32> {
+        match self.step {
+            Step::Hold => None,
+            Step::ScaleOut { to, .. } | Step::ScaleIn { to, .. } => Some(to),
+        }
+    }
+}
+
+/// Instances that the jobs ask for. The buffer counts only while there are jobs, so that an idle stack reaches zero.
+fn needed(policy: &Policy, jobs: &Jobs) -> u32 {
+    let waiting = if policy.include_waiting { jobs.waiting } else { 0 };
+    let wanted = jobs.scheduled.saturating_add(jobs.running).saturating_add(waiting);
+    if wanted == 0 {
+        return 0;
+    }
+    let per_instance = u64::from(policy.agents_per_instance.max(1));
+    let instances = wanted.div_ceil(per_instance).saturating_add(u64::from(policy.instance_buffer));
+    u32::try_from(instances).unwrap_or(u32::MAX)
+}
+
+/// Decides one step.
+#[must_use]
+pub fn decide(policy: &Policy, jobs: &Jobs, group: &Capacity) -> Plan {
+    let needed = needed(policy, jobs);
+    let plan = |step, reason| Plan { step, reason, needed };
+    let from = group.desired;
+    let wanted = needed.clamp(group.min, group.max.max(group.min));
+
+    // Protected instances stay whatever is desired; desiring fewer only delays what AWS then does at a bad moment.
+    let floor = group.held.min(group.max).max(group.min);
+    let goal = wanted.max(floor);
+    if goal > from {
+        let reason = if from < group.min {
+            Reason::OutsideLimits
+        } else if wanted > from {
+            if needed > group.max { Reason::AtMaximum } else { Reason::Need }
+        } else {
+            Reason::ProtectedAboveDesired
+        };
+        return if policy.scale_out {
+            plan(Step::ScaleOut { from, to: goal }, reason)
+        } else {
+            plan(Step::Hold, Reason::Disabled)
+        };
+    }
+    if from > group.max {
+        return plan(Step::ScaleIn { from, to: goal.max(group.max) }, Reason::OutsideLimits);
+    }
+    if goal == from {
+        let reason = match () {
+            () if needed > group.max => Reason::AtMaximum,
+            () if wanted < from => Reason::AllHeld,
+            () => Reason::Enough,
+        };
+        return plan(Step::Hold, reason);
+    }
+    if !policy.scale_in {
+        return plan(Step::Hold, Reason::Disabled);
+    }
+    let to = goal.max(from.saturating_sub(group.releasable));
+    if to == from {
+        return plan(Step::Hold, Reason::AllHeld);
+    }
+    plan(Step::ScaleIn { from, to }, Reason::Surplus)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! The group, by the Auto Scaling API.
+
+use aws::autoscaling::types::Instance;
+use aws::{CallError, Session, autoscaling};
+
+use crate::decide::Capacity;
+use crate::tick::{Group, Problem};
+
+/// One Auto Scaling group.
+#[derive(Debug, Clone)]
+pub struct AutoScalingGroup {
+    client: autoscaling::Client,
+    name: String,
+    region: String,
+}
+
+impl AutoScalingGroup {
+    /// The group `name` in the session's region.
+    #[must_use]
+    pub fn new(session: &Session, name: &str) -> Self {
+        Self { client: session.autoscaling(), name: name.to_owned(), region: session.region().to_owned() }
+    }
+}
+
+impl Group for AutoScalingGroup {
+    async fn describe(&self) -> Result<Capacity, Problem> {
+        let answer = self
+            .client
+            .describe_auto_scaling_groups()
+            .auto_scaling_group_names(&self.name)
+            .send()
+            .await
+            .map_err(|e| CallError::new(&e, "autoscaling:DescribeAutoScalingGroups", &self.name))?;
+        let group = answer.auto_scaling_groups().first().ok_or_else(|| {
+            Problem::new(
+                78,
+                format!(
+                    "group {} does not exist in {}: set ASG_NAME to a group of this account and region",
+                    self.name, self.region
+                ),
+            )
+        })?;
+        let [min, max, desired] = [group.min_size(), group.max_size(), group.desired_capacity()]
+            .map(|size| u32::try_from(size.unwrap_or(0)).unwrap_or(0));
+        Ok(capacity(min, max, desired, group.instances()))
+    }
+
+    async fn set_desired(&self, desired: u32) -> Result<(), Problem> {
+        let size = i32::try_from(desired).map_err(|_| {
+            Problem::new(1, format!("desired capacity {desired} is beyond what AWS can hold"))
+        })?;
+        self.client
+            .set_desired_capacity()
+            .auto_scaling_group_name(&self.name)
+            .desired_capacity(size)
+            .honor_cooldown(false)
+            .send()
+            .await
+            .map_err(|e| CallError::new(&e, "autoscaling:SetDesiredCapacity", &self.name))?;
+        Ok(())
+    }
+}
+
+/// Counts instances by what scale-in may do with them. Pure.
+fn capacity(min: u32, max: u32, desired: u32, instances: &[Instance]) -> Capacity {
+    let mut counted = Capacity { min, max, desired, ..Capacity::default() };
+    for instance in instances {
+        let state = instance.lifecycle_state().map_or("", |s| s.as_str());
+        let leaving = state.starts_with("Terminat") || state.starts_with("Detach");
+        // An unhealthy instance is replaced by AWS whatever we desire; it is no capacity and no candidate.
+        let unhealthy = instance.health_status() == Some("Unhealthy");
+        // Warm instances lie outside desired capacity.
+        if leaving || unhealthy || state.starts_with("Warmed") || state == "Standby" {
+            continue;
+        }
+        counted.live += 1;
+        let in_service = state == "InService";
+        if in_service {
+            counted.in_service += 1;
+        }
+        if in_service && instance.protected_from_scale_in() == Some(false) {
+            counted.releasable += 1;
+        } else {
+            counted.held += 1;
+        }
+    }
+    counted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(state: &str, health: &str, protected: bool) -> Instance {
+        Instance::builder()
+            .instance_id("i-1")
+            .availability_zone("us-east-1a")
+            .lifecycle_state(state.into())
+            .health_status(health)
+            .protected_from_scale_in(protected)
+            .build()
+    }
+
+    #[test]
+    fn instances_are_counted_by_what_scale_in_may_do() {
+        let instances = [
+            instance("InService", "Healthy", true),
+            instance("InService", "Healthy", false),
+            instance("Pending", "Healthy", false),
+            instance("Pending:Wait", "Healthy", true),
+            instance("InService", "Unhealthy", true),
+            instance("Terminating:Wait", "Healthy", false),
+            instance("Warmed:Stopped", "Healthy", false),
+            instance("Standby", "Healthy", false),
+        ];
+        let counted = capacity(0, 9, 4, &instances);
+        assert_eq!(
+            counted,
+            Capacity { min: 0, max: 9, desired: 4, live: 4, in_service: 2, held: 3, releasable: 1 }
+        );
+    }
+}

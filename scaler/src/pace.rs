@@ -1,0 +1,44 @@
+//! When the next tick and the next publication are due.
+
+use std::time::Duration;
+
+/// CloudWatch charges by metric and a finer grain than a minute costs more than it shows.
+pub const PUBLISH_EVERY: Duration = Duration::from_secs(60);
+
+/// Seconds from now to the next read of the job counts: our interval, or longer if the CI's last answer asked for it.
+/// A later answer that asks for less brings it down again.
+#[must_use]
+pub fn next_tick(interval: Duration, asked: Option<Duration>) -> Duration {
+    // A CI that asks for an hour by mistake must not stop the stack from growing.
+    let longest = Duration::from_secs(300);
+    asked.map_or(interval, |asked| asked.min(longest).max(interval))
+}
+
+/// Is a publication due, `since` the last one? A second's grace keeps a minutely schedule from skipping every other.
+#[must_use]
+pub fn publication_due(since: Option<Duration>) -> bool {
+    since.is_none_or(|since| since + Duration::from_secs(1) >= PUBLISH_EVERY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_poll_header_is_honoured_both_ways() {
+        let s = Duration::from_secs;
+        assert_eq!(next_tick(s(10), None), s(10));
+        assert_eq!(next_tick(s(10), Some(s(30))), s(30));
+        assert_eq!(next_tick(s(10), Some(s(5))), s(10));
+        assert_eq!(next_tick(s(10), Some(s(86_400))), s(300));
+    }
+
+    #[test]
+    fn metrics_go_out_at_most_once_a_minute() {
+        let s = Duration::from_secs;
+        assert!(publication_due(None));
+        assert!(!publication_due(Some(s(10))));
+        assert!(!publication_due(Some(s(50))));
+        assert!(publication_due(Some(s(60))));
+    }
+}

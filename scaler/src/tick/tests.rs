@@ -1,0 +1,136 @@
+use std::sync::Mutex;
+
+use super::*;
+
+struct FixedCounts(Result<Counts, Problem>);
+
+impl JobCounts for FixedCounts {
+    async fn read(&self, _queue: &str) -> Result<Counts, Problem> {
+        self.0.clone()
+    }
+}
+
+/// Refuses what AWS refuses.
+struct FakeGroup {
+    capacity: Result<Capacity, Problem>,
+    set: Mutex<Vec<u32>>,
+    limit: u32,
+}
+
+impl Group for FakeGroup {
+    async fn describe(&self) -> Result<Capacity, Problem> {
+        self.capacity.clone()
+    }
+
+    async fn set_desired(&self, desired: u32) -> Result<(), Problem> {
+        if desired > self.limit {
+            return Err(Problem::new(1, "New SetDesiredCapacity value is above max value"));
+        }
+        self.set.lock().unwrap().push(desired);
+        Ok(())
+    }
+}
+
+struct FakeMetrics(Result<(), Problem>, Mutex<usize>);
+
+impl Metrics for FakeMetrics {
+    async fn publish(&self, _queue: &str, _counts: &Counts, _at: Timestamp) -> Result<(), Problem> {
+        *self.1.lock().unwrap() += 1;
+        self.0.clone()
+    }
+}
+
+fn counts(scheduled: u64) -> Counts {
+    Counts {
+        organization: "acme".into(),
+        jobs: Jobs { scheduled, ..Jobs::default() },
+        unfinished: scheduled,
+        agents: Agents::default(),
+        poll_after: Some(Duration::from_secs(20)),
+    }
+}
+
+fn idle_group() -> Capacity {
+    Capacity { min: 0, max: 5, desired: 2, live: 2, in_service: 2, held: 0, releasable: 2 }
+}
+
+fn order() -> Order {
+    Order {
+        queue: "default".into(),
+        group: "g".into(),
+        policy: Policy {
+            agents_per_instance: 1,
+            instance_buffer: 0,
+            include_waiting: false,
+            scale_in: true,
+            scale_out: true,
+        },
+        dry_run: false,
+        publish: true,
+    }
+}
+
+async fn run(
+    order: &Order,
+    counts: Result<Counts, Problem>,
+    capacity: Result<Capacity, Problem>,
+    limit: u32,
+    publish: Result<(), Problem>,
+) -> (Outcome, Vec<u32>, usize) {
+    let group = FakeGroup { capacity, set: Mutex::new(Vec::new()), limit };
+    let metrics = FakeMetrics(publish, Mutex::new(0));
+    let outcome = tick(order, &FixedCounts(counts), &group, &metrics, Timestamp::UNIX_EPOCH).await;
+    let published = *metrics.1.lock().unwrap();
+    (outcome, group.set.into_inner().unwrap(), published)
+}
+
+fn broken(what: &str) -> Problem {
+    Problem::new(69, what)
+}
+
+#[tokio::test]
+async fn need_is_applied_and_published() {
+    let (outcome, set, published) = run(&order(), Ok(counts(4)), Ok(idle_group()), 5, Ok(())).await;
+    assert_eq!((set, published), (vec![4], 1));
+    assert!(outcome.problems.is_empty() && outcome.record.published);
+    assert_eq!(outcome.poll_after, Some(Duration::from_secs(20)));
+}
+
+#[tokio::test]
+async fn unknown_jobs_or_group_change_nothing() {
+    let (outcome, set, published) =
+        run(&order(), Err(broken("no answer")), Ok(idle_group()), 5, Ok(())).await;
+    assert_eq!((set, published), (vec![], 0), "idle instances stay when the CI does not answer");
+    assert_eq!(outcome.problems.len(), 1);
+    let (outcome, set, published) = run(&order(), Ok(counts(4)), Err(broken("no group")), 5, Ok(())).await;
+    assert_eq!((set, published), (vec![], 1), "metrics go out even when the group is unknown");
+    assert_eq!(outcome.record.problems, ["no group"]);
+}
+
+#[tokio::test]
+async fn a_failed_publication_does_not_stop_the_step_but_fails_the_tick() {
+    let (outcome, set, _) = run(&order(), Ok(counts(4)), Ok(idle_group()), 5, Err(broken("throttled"))).await;
+    assert_eq!(set, [4]);
+    assert_eq!(outcome.problems, [broken("throttled")]);
+}
+
+#[tokio::test]
+async fn a_refusal_of_aws_fails_the_tick() {
+    let (outcome, set, _) = run(&order(), Ok(counts(4)), Ok(idle_group()), 3, Ok(())).await;
+    assert!(set.is_empty());
+    assert!(outcome.record.problems[0].contains("above max"));
+}
+
+#[tokio::test]
+async fn a_dry_run_decides_and_touches_nothing() {
+    let order = Order { dry_run: true, ..order() };
+    let (outcome, set, published) = run(&order, Ok(counts(4)), Ok(idle_group()), 5, Ok(())).await;
+    assert_eq!((set, published), (vec![], 0));
+    assert_eq!(outcome.record.step, Some(Step::ScaleOut { from: 2, to: 4 }));
+}
+
+#[tokio::test]
+async fn the_record_is_one_json_line_with_the_reason() {
+    let (outcome, ..) = run(&order(), Ok(counts(4)), Ok(idle_group()), 5, Ok(())).await;
+    insta::assert_snapshot!(serde_json::to_string(&outcome.record).unwrap());
+}
