@@ -1,7 +1,10 @@
 //! `GET metrics` and `GET metrics/queue?name=…`: how many jobs and agents there are.
 
+mod client;
+
 use std::collections::BTreeMap;
 
+pub use client::{AllAnswer, MetricsClient, QueueAnswer};
 use serde::{Deserialize, Serialize};
 
 /// Answer header: whole seconds that a client waits at least before it asks again.

@@ -1,0 +1,164 @@
+//! The client of the metrics routes: one bounded attempt per question. Whether and when to ask again is for the
+//! caller to decide, who knows that no answer is not zero jobs.
+
+use std::time::Duration;
+
+use reqwest::header::AUTHORIZATION;
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+
+use super::{AllMetrics, POLL_DURATION_HEADER, QueueMetrics};
+use crate::client::{ApiError, answer_json, authorization, http_client, send_error, status_error};
+
+/// Answer of `metrics/queue`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueAnswer {
+    /// The counts.
+    pub metrics: QueueMetrics,
+    /// Wait at least so long before the next question.
+    pub poll_after: Option<Duration>,
+}
+
+/// Answer of `metrics`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllAnswer {
+    /// The counts.
+    pub metrics: AllMetrics,
+    /// Wait at least so long before the next question.
+    pub poll_after: Option<Duration>,
+}
+
+/// Reads counts with the registration token.
+#[derive(Debug, Clone)]
+pub struct MetricsClient {
+    http: reqwest::Client,
+    endpoint: String,
+    token: SecretString,
+}
+
+impl MetricsClient {
+    /// A client of the API below `endpoint`; one question lasts at most `timeout`.
+    ///
+    /// # Errors
+    /// [`ApiError::Request`] when the endpoint is no http(s) URL.
+    pub fn new(endpoint: &str, token: SecretString, timeout: Duration) -> Result<Self, ApiError> {
+        let user_agent = concat!("tidemark/", env!("CARGO_PKG_VERSION"));
+        let http = http_client("metrics", endpoint, user_agent, timeout)?;
+        Ok(Self { http, endpoint: endpoint.trim_end_matches('/').to_owned(), token })
+    }
+
+    /// `GET metrics/queue?name=…`.
+    ///
+    /// # Errors
+    /// Every failure, missing fields and an empty organization included.
+    pub async fn queue(&self, name: &str) -> Result<QueueAnswer, ApiError> {
+        let call = "GET metrics/queue";
+        let (metrics, poll_after): (QueueMetrics, _) =
+            self.get(call, "metrics/queue", &[("name", name)]).await?;
+        known_organization(call, &metrics.organization.slug)?;
+        Ok(QueueAnswer { metrics, poll_after })
+    }
+
+    /// `GET metrics`.
+    ///
+    /// # Errors
+    /// Every failure, missing fields and an empty organization included.
+    pub async fn all(&self) -> Result<AllAnswer, ApiError> {
+        let call = "GET metrics";
+        let (metrics, poll_after): (AllMetrics, _) = self.get(call, "metrics", &[]).await?;
+        known_organization(call, &metrics.organization.slug)?;
+        Ok(AllAnswer { metrics, poll_after })
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        call: &'static str,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<(T, Option<Duration>), ApiError> {
+        let request = self.http.get(format!("{}/{path}", self.endpoint)).query(query);
+        let request = request.header(AUTHORIZATION, authorization(call, &self.token)?);
+        let response = request.send().await.map_err(|error| send_error(call, &error))?;
+        if !response.status().is_success() {
+            return Err(status_error(call, response).await);
+        }
+        let poll_after = response.headers().get(POLL_DURATION_HEADER).and_then(|value| value.to_str().ok());
+        let poll_after = poll_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+        Ok((answer_json(call, response).await?, poll_after))
+    }
+}
+
+/// An answer without an organization is the answer of something else.
+fn known_organization(call: &'static str, slug: &str) -> Result<(), ApiError> {
+    if slug.is_empty() {
+        return Err(ApiError::Garbage { call, cause: "organization.slug is empty".into() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::IntoFuture as _;
+
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::response::{IntoResponse, Response};
+    use axum::routing::get;
+
+    use super::*;
+
+    const GOOD: &str = r#"{"agents":{"idle":1,"busy":2,"total":3},
+        "jobs":{"scheduled":4,"running":2,"waiting":1,"total":7},"organization":{"slug":"acme"}}"#;
+
+    async fn ask(answer: fn() -> Response) -> Result<QueueAnswer, ApiError> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}/v3/", listener.local_addr().unwrap());
+        let app = Router::new().route("/v3/metrics/queue", get(move || async move { answer() }));
+        tokio::spawn(axum::serve(listener, app).into_future());
+        let client = MetricsClient::new(&endpoint, "t".to_owned().into(), Duration::from_secs(5)).unwrap();
+        client.queue("default").await
+    }
+
+    #[tokio::test]
+    async fn good_answer_with_poll_header() {
+        let answer = ask(|| ([(POLL_DURATION_HEADER, "12")], GOOD).into_response()).await.unwrap();
+        assert_eq!(answer.metrics.jobs.scheduled, 4);
+        assert_eq!(answer.poll_after, Some(Duration::from_secs(12)));
+    }
+
+    #[tokio::test]
+    async fn failures_are_told_apart() {
+        let error =
+            ask(|| (StatusCode::UNAUTHORIZED, r#"{"message":"who?"}"#).into_response()).await.unwrap_err();
+        assert_eq!(error, ApiError::Unauthorized { call: "GET metrics/queue", message: "who?".into() });
+        let error = ask(|| (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")]).into_response())
+            .await
+            .unwrap_err();
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+        let error = ask(|| (StatusCode::BAD_GATEWAY, "<html>").into_response()).await.unwrap_err();
+        assert!(
+            matches!(error, ApiError::Server { status: 502, ref message, .. } if message == "<html>"),
+            "{error}"
+        );
+        let error = ask(|| "{\"agents\":{}".into_response()).await.unwrap_err();
+        assert!(matches!(error, ApiError::Garbage { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn missing_fields_and_empty_organization_are_garbage_not_zero() {
+        let error = ask(|| "{}".into_response()).await.unwrap_err();
+        assert!(matches!(error, ApiError::Garbage { .. }), "{error}");
+        let error = ask(|| GOOD.replace("acme", "").into_response()).await.unwrap_err();
+        assert!(error.to_string().contains("organization.slug"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn silence_is_a_timeout_and_a_closed_port_unreachable() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}/v3", listener.local_addr().unwrap());
+        let client = MetricsClient::new(&endpoint, "t".to_owned().into(), Duration::from_millis(50)).unwrap();
+        assert_eq!(client.queue("q").await.unwrap_err(), ApiError::Timeout { call: "GET metrics/queue" });
+        drop(listener);
+        assert!(matches!(client.queue("q").await.unwrap_err(), ApiError::Unreachable { .. }));
+    }
+}
