@@ -1,1 +1,4 @@
-//! workspace
+//! Rules of the workspace that no compiler checks.
+
+mod dependencies;
+mod repository;
