@@ -1,7 +1,8 @@
 """moto's server, taught what the stack template needs: run it as `.venv/bin/python lab/moto_server.py -H … -p …`.
 
 moto's CloudFormation skips AWS::SecretsManager::Secret, and whatever refers to the secret (user data, policies, the
-scaler's environment) is then left with a hole. Names and ARNs are made as CloudFormation makes them.
+scaler's environment) is then left with a hole. It also forgets the ManagedPolicyArns of a role. Names and ARNs are
+made as CloudFormation makes them.
 """
 
 import os
@@ -11,6 +12,7 @@ import sys
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
 
 from moto.core.common_models import CloudFormationModel  # noqa: E402
+from moto.iam.models import Role, iam_backends  # noqa: E402
 from moto.secretsmanager.models import secretsmanager_backends  # noqa: E402
 from moto.server import main  # noqa: E402
 
@@ -80,5 +82,19 @@ class StackSecret(CloudFormationModel):
         )
 
 
+def attach_managed_policies():
+    """Makes a role of a stack have the managed policies that the template names."""
+    create = Role.create_from_cloudformation_json.__func__
+
+    def create_and_attach(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs):
+        role = create(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs)
+        for arn in cloudformation_json["Properties"].get("ManagedPolicyArns", []):
+            iam_backends[account_id]["aws"].attach_role_policy(arn, role.name)
+        return role
+
+    Role.create_from_cloudformation_json = classmethod(create_and_attach)
+
+
 if __name__ == "__main__":
+    attach_managed_policies()
     sys.exit(main())
