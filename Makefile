@@ -1,0 +1,65 @@
+# Verbs of the project; `make help` lists them. Stack verbs honour AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL and
+# wrappers such as aws-vault.
+STACK ?= tidemark
+CONFIG ?= config.json
+PYTHON = .venv/bin/python
+export STACK CONFIG BUCKET REGIONS CODE_BUCKET SCALER_ZIP
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build test check lint demo soak bench dist validate create-stack update-stack delete-stack \
+  build-ami publish clean
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is lacking, and say it
+	@scripts/setup
+
+build: setup ## the programs, for work on them
+	@cargo build --locked
+
+test: setup lint build ## everything but the soak
+	@cargo nextest run --workspace --locked
+
+check: setup lint ## the quick tier: lint, units, contracts
+	@cargo nextest run --workspace --locked -E 'not binary(journeys)'
+
+lint: setup ## formatting, clippy, shell scripts, template
+	@scripts/lint
+
+demo: build ## the main job, end to end, on this machine
+	@target/debug/lab demo
+
+soak: build ## the long tests
+	@cargo nextest run --workspace --locked --run-ignored only
+
+bench: dist ## measure start-up, hook and sizes
+	@scripts/bench
+
+dist: ## programs and scaler.zip as they are shipped
+	@scripts/setup dist
+	@scripts/dist
+
+validate: setup ## check the template here and with CloudFormation
+	@.venv/bin/cfn-lint cloudformation/*.yml
+	@$(PYTHON) scripts/check-template cloudformation/ci-stack.yml
+	@$(PYTHON) scripts/stack validate
+
+create-stack: setup $(if $(SCALER_ZIP),,dist) ## create STACK from CONFIG
+	@$(PYTHON) scripts/stack create
+
+update-stack: setup $(if $(SCALER_ZIP),,dist) ## update STACK from CONFIG; running jobs finish
+	@$(PYTHON) scripts/stack update
+
+delete-stack: setup ## delete STACK; a bucket with secrets is kept
+	@$(PYTHON) scripts/stack delete
+
+build-ami: $(if $(PROGRAMS),,dist) ## build the image, and record it in SSM
+	@scripts/setup image
+	@scripts/build-ami
+
+publish: setup $(if $(SCALER_ZIP),,dist) ## upload template and scaler to BUCKET [REGIONS="a b"]
+	@$(PYTHON) scripts/publish
+
+clean: ## remove what was built (.venv stays)
+	@rm -rf target
