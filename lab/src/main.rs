@@ -1,2 +1,11 @@
-//! lab
-fn main() {}
+//! The program `lab`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Before anything else, and before any thread: the same program supervises the lab's helpers.
+    if let Some(code) = lab::children::supervise_when_asked(std::env::args_os()) {
+        return code;
+    }
+    ExitCode::SUCCESS
+}

@@ -37,6 +37,15 @@ impl Caller {
         }
     }
 
+    /// The identity's unique id: `aws:userid` in policies.
+    #[must_use]
+    pub fn unique_id(&self) -> String {
+        match self {
+            Self::Admin => "AIDALAB".into(),
+            Self::Role { role, session } => format!("AROA{}:{session}", role.to_uppercase()),
+        }
+    }
+
     /// The role's name, for a session of a role.
     #[must_use]
     pub fn role(&self) -> Option<&str> {
