@@ -10,6 +10,9 @@ use crate::children::{Child, Helper};
 /// The environment variable that names the Python venv with moto, where it is not `.venv` upwards of here.
 pub const VENV: &str = "TIDEMARK_VENV";
 
+/// moto with the resource kinds that it lacks; written beside its log.
+const SERVER: &str = include_str!("../moto_server.py");
+
 /// How long moto may take until it answers: a cold Python on a busy laptop.
 const START: Duration = Duration::from_secs(90);
 
@@ -27,12 +30,15 @@ impl Moto {
     /// When there is no venv (the message names `make setup`), or moto ends or stays silent; its last line is told.
     pub async fn start(folder: &Path) -> Result<Self> {
         let log = folder.join("moto.log");
-        let program = venv()?.join("bin/moto_server");
+        let program = venv()?.join("bin/python");
+        let server = folder.join("moto_server.py");
+        std::fs::write(&server, SERVER).with_context(|| format!("start moto: write {}", server.display()))?;
         // Port 0: the system chooses, and moto's log tells which; nobody can take the port in between.
-        let mut helper = Helper::new(program, folder, &log)
+        let helper = Helper::new(program, folder, &log)
+            .args([server.as_os_str()])
             .args(["-H", "127.0.0.1", "-p", "0"])
-            .env("PYTHONUNBUFFERED", "1");
-        helper.environment.push(("MOTO_ACCOUNT_ID".into(), crate::endpoint::ACCOUNT.into()));
+            .env("PYTHONUNBUFFERED", "1")
+            .env("MOTO_ACCOUNT_ID", crate::endpoint::ACCOUNT);
         let begin = std::fs::metadata(&log).map_or(0, |meta| meta.len());
         let mut child = helper.start()?;
         let deadline = tokio::time::Instant::now() + START;

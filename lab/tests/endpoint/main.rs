@@ -33,18 +33,10 @@ async fn clients_are_known_and_counted() {
 #[tokio::test]
 async fn the_rust_sdk_reaches_cloudwatch_over_cbor() {
     let stage = Stage::up().await;
-    let cloudwatch = stage.session(stage.endpoint.admin()).cloudwatch();
-    let datum = aws::cloudwatch::types::MetricDatum::builder()
-        .metric_name("ScheduledJobsCount")
-        .value(3.0)
-        .build();
-    cloudwatch
-        .put_metric_data()
-        .namespace("Buildkite")
-        .metric_data(datum)
-        .send()
-        .await
-        .unwrap();
+    let cloudwatch = stage.session(stage.endpoint.admin()).await.cloudwatch();
+    let datum =
+        aws::cloudwatch::types::MetricDatum::builder().metric_name("ScheduledJobsCount").value(3.0).build();
+    cloudwatch.put_metric_data().namespace("Buildkite").metric_data(datum).send().await.unwrap();
     let listed = cloudwatch.list_metrics().namespace("Buildkite").send().await.unwrap();
     assert_eq!(listed.metrics()[0].metric_name(), Some("ScheduledJobsCount"));
     let now = std::time::SystemTime::now();
