@@ -65,7 +65,7 @@ impl Scaler {
     pub async fn connect(config: Config) -> Result<Self, Problem> {
         let session =
             Session::load(None, Patience::default()).await.map_err(|e| Problem::new(78, e.to_string()))?;
-        let jobs = BuildkiteJobCounts::connect(&config, &session)?;
+        let jobs = BuildkiteJobCounts::new(&config, &session);
         let group = AutoScalingGroup::new(&session, &config.group);
         let metrics = CloudWatchMetrics::new(&session);
         Ok(Self { config, jobs, group, metrics, published: None })

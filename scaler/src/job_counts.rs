@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use agent_api::metrics_client::{MetricsClient, MetricsError, QueueAnswer};
+use agent_api::client::ApiError;
+use agent_api::metrics::{MetricsClient, QueueAnswer};
 use aws::Session;
-use secrecy::SecretString;
 use tokio::sync::Mutex;
 
 use crate::config::{Config, TokenSource};
@@ -21,47 +21,50 @@ const TRIES: u32 = 2;
 /// Reads counts at Buildkite, or at anything that speaks its agent API.
 #[derive(Debug)]
 pub struct BuildkiteJobCounts {
-    client: MetricsClient,
+    endpoint: String,
     session: Session,
     source: TokenSource,
-    /// `None` before the first read and after a refusal: then it is fetched from its source again.
-    token: Mutex<Option<SecretString>>,
+    /// `None` before the first read and after a refusal: then the token is fetched from its source again.
+    client: Mutex<Option<MetricsClient>>,
 }
 
 impl BuildkiteJobCounts {
-    /// Connects to the configured endpoint; the token is fetched with the first read.
-    ///
-    /// # Errors
-    /// There is no TLS trust store.
-    pub fn connect(config: &Config, session: &Session) -> Result<Self, Problem> {
-        let client = MetricsClient::new(&config.endpoint, TIMEOUT)
-            .map_err(|e| Problem::new(1, format!("HTTP client for {}: {e}", config.endpoint)))?;
-        Ok(Self { client, session: session.clone(), source: config.token.clone(), token: Mutex::new(None) })
+    /// Reads at the configured endpoint; the token is fetched with the first read.
+    #[must_use]
+    pub fn new(config: &Config, session: &Session) -> Self {
+        Self {
+            endpoint: config.endpoint.clone(),
+            session: session.clone(),
+            source: config.token.clone(),
+            client: Mutex::new(None),
+        }
     }
 
-    /// The kept token, or a fresh one; and whether it is fresh.
-    async fn token(&self) -> Result<(SecretString, bool), Problem> {
-        let mut kept = self.token.lock().await;
-        if let Some(token) = &*kept {
-            return Ok((token.clone(), false));
+    /// A client with the kept token, or with a fresh one; and whether it is fresh.
+    async fn client(&self, queue: &str) -> Result<(MetricsClient, bool), Problem> {
+        let mut kept = self.client.lock().await;
+        if let Some(client) = &*kept {
+            return Ok((client.clone(), false));
         }
         let token = token::fetch(&self.source, &self.session).await?;
-        *kept = Some(token.clone());
-        Ok((token, true))
+        let client =
+            MetricsClient::new(&self.endpoint, token, TIMEOUT).map_err(|e| self.problem(queue, &e))?;
+        *kept = Some(client.clone());
+        Ok((client, true))
     }
 
-    async fn forget(&self) {
-        *self.token.lock().await = None;
-    }
-
-    fn problem(&self, queue: &str, error: &MetricsError) -> Problem {
+    fn problem(&self, queue: &str, error: &ApiError) -> Problem {
         let (code, todo) = match error {
-            MetricsError::Refused { .. } => (77, "check the agent token"),
-            MetricsError::Throttled => (75, "the next tick tries again"),
-            MetricsError::Unreachable(_) | MetricsError::Garbage(_) => (69, "the next tick tries again"),
-            MetricsError::Other { .. } => (1, "check BUILDKITE_AGENT_ENDPOINT and BUILDKITE_QUEUE"),
+            ApiError::Unauthorized { .. } => (77, "check the agent token"),
+            ApiError::Throttled { .. } => (75, "the next tick tries again"),
+            ApiError::Server { .. }
+            | ApiError::Timeout { .. }
+            | ApiError::Unreachable { .. }
+            | ApiError::Garbage { .. } => (69, "the next tick tries again"),
+            ApiError::Rejected { .. } => (1, "check BUILDKITE_AGENT_ENDPOINT and BUILDKITE_QUEUE"),
+            ApiError::Request { .. } => (78, "check BUILDKITE_AGENT_ENDPOINT"),
         };
-        Problem::new(code, format!("job counts of queue {queue} from {}: {error}: {todo}", self.client.url()))
+        Problem::new(code, format!("job counts of queue {queue} from {}: {error}: {todo}", self.endpoint))
     }
 }
 
@@ -69,18 +72,18 @@ impl JobCounts for BuildkiteJobCounts {
     async fn read(&self, queue: &str) -> Result<Counts, Problem> {
         let mut tries = 1;
         loop {
-            let (token, fresh) = self.token().await?;
-            match self.client.queue(&token, queue).await {
+            let (client, fresh) = self.client(queue).await?;
+            match client.queue(queue).await {
                 Ok(answer) => return Ok(counts(answer)),
-                // The token may have been rotated since it was fetched; one that is fresh is simply wrong, unless the
-                // rotation came in between, which the next tick will see.
-                Err(error @ MetricsError::Refused { .. }) => {
-                    self.forget().await;
+                // The token may have been rotated since it was fetched; one that is fresh is simply wrong.
+                Err(error @ ApiError::Unauthorized { .. }) => {
+                    *self.client.lock().await = None;
                     if fresh || tries == TRIES {
                         return Err(self.problem(queue, &error));
                     }
                 }
-                Err(MetricsError::Unreachable(_)) if tries < TRIES => {}
+                Err(ApiError::Server { .. } | ApiError::Timeout { .. } | ApiError::Unreachable { .. })
+                    if tries < TRIES => {}
                 Err(error) => return Err(self.problem(queue, &error)),
             }
             tries += 1;
