@@ -1,0 +1,290 @@
+//! The group's laws: tables for its rules, random histories for what must never happen.
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::apply::Order;
+use super::decide::{Ending, Step, reconcile};
+use super::model::*;
+
+pub(super) fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn definition(min: u32, max: u32) -> Definition {
+    Definition {
+        name: "g".into(),
+        arn: "arn:aws:autoscaling:us-east-1:1:autoScalingGroup:u:autoScalingGroupName/g".into(),
+        min,
+        max,
+        protect_new: true,
+        zones: vec!["a".into(), "b".into()],
+        subnets: "subnet-1,subnet-2".into(),
+        template: TemplateRef { id: "lt-1".into(), name: "t".into(), version: "$Latest".into() },
+        types: vec!["c7a.large".into()],
+        grace: SignedDuration::from_secs(60),
+        hooks: vec![Hook {
+            name: "drain".into(),
+            transition: Transition::Terminating,
+            heartbeat: SignedDuration::from_secs(1800),
+            silence_continues: true,
+        }],
+        tags: vec![Tag { key: "Queue".into(), value: "default".into(), at_launch: true }],
+        created: at(0),
+    }
+}
+
+/// Takes every step until there is none, as the edge does; machines come up at once. All steps taken.
+fn settle(group: &mut Group, next: &mut u32, now: Timestamp) -> Vec<Step> {
+    let mut taken = Vec::new();
+    loop {
+        let steps = reconcile(group, now);
+        if steps.is_empty() {
+            return taken;
+        }
+        for step in &steps {
+            if let Step::Launch { zone } = step {
+                let id = format!("i-{next}");
+                *next += 1;
+                let order = Order { id: id.clone(), zone: zone.clone(), instance_type: "c7a.large".into(), template_version: "1".into() };
+                group.ordered(order, now);
+                group.came_up(&id);
+            }
+            group.apply(step, now);
+        }
+        taken.extend(steps);
+        assert!(taken.len() < 10_000, "the group comes to rest");
+    }
+}
+
+/// A group at rest with `desired` protected instances `i-0`, `i-1`, …
+pub(super) fn group_with(min: u32, max: u32, desired: u32) -> Group {
+    let mut group = Group::new(definition(min, max));
+    group.set_desired(desired, at(0)).unwrap();
+    settle(&mut group, &mut 0, at(0));
+    group
+}
+
+fn states(group: &Group) -> Vec<(String, &'static str)> {
+    group.members.iter().map(|m| (m.id.clone(), m.lifecycle.word())).collect()
+}
+
+#[test]
+fn grows_from_zero_over_all_zones_with_protection() {
+    let group = group_with(0, 4, 3);
+    assert_eq!(group.in_service(), 3);
+    assert!(group.members.iter().all(|m| m.protected));
+    let zones: Vec<&str> = group.members.iter().map(|m| &*m.zone).collect();
+    assert_eq!(zones, ["a", "b", "a"]);
+    assert!(group.activities[0].cause.contains("changing the desired capacity from 0 to 3"));
+    assert!(group.activities.iter().all(|a| a.status == ActivityStatus::Successful));
+}
+
+#[test]
+fn scale_in_takes_only_unprotected_ones_and_waits_for_the_hook() {
+    let mut group = group_with(0, 4, 3);
+    group.set_desired(1, at(10)).unwrap();
+    assert_eq!(settle(&mut group, &mut 9, at(10)), []);
+    group.set_protection(&["i-1".into()], false).unwrap();
+    settle(&mut group, &mut 9, at(11));
+    assert_eq!(group.member("i-1").unwrap().lifecycle, Lifecycle::TerminatingWait);
+    assert_eq!(group.in_service(), 2);
+    group.complete("i-1", "drain", true, at(12)).unwrap();
+    settle(&mut group, &mut 9, at(12));
+    assert!(group.member("i-1").is_none());
+}
+
+/// DESIGN §5: protection leaves a debt.
+#[test]
+fn desired_beneath_the_protected_is_a_debt_that_later_rises_pay_first() {
+    let mut group = group_with(0, 5, 3);
+    group.set_desired(1, at(10)).unwrap();
+    group.set_desired(2, at(20)).unwrap();
+    assert_eq!(settle(&mut group, &mut 9, at(20)), [], "a rise to 2 launches nothing: 3 are there");
+    group.set_protection(&["i-2".into()], false).unwrap();
+    let steps = settle(&mut group, &mut 9, at(21));
+    assert_eq!(steps, [Step::Retire { id: "i-2".into(), ending: Ending::ScaleIn }], "the debt is paid");
+    group.set_protection(&["i-0".into()], false).unwrap();
+    assert_eq!(settle(&mut group, &mut 9, at(22)), [], "and only once");
+    group.set_desired(3, at(23)).unwrap();
+    let steps = settle(&mut group, &mut 9, at(23));
+    assert!(matches!(steps[0], Step::Launch { .. }), "{steps:?}");
+}
+
+#[test]
+fn an_unhealthy_instance_is_replaced_though_protected() {
+    let mut group = group_with(0, 4, 2);
+    group.set_health("i-0", false, true, at(30));
+    assert!(group.member("i-0").unwrap().healthy, "within the grace period");
+    group.set_health("i-0", false, false, at(30));
+    settle(&mut group, &mut 2, at(31));
+    assert_eq!(
+        states(&group),
+        [("i-0".into(), "Terminating:Wait"), ("i-1".into(), "InService"), ("i-2".into(), "InService")]
+    );
+}
+
+#[test]
+fn terminating_an_instance_replaces_it_unless_decremented() {
+    for (decrement, left) in [(true, 1), (false, 2)] {
+        let mut group = group_with(1, 4, 2);
+        group.terminate("i-0", decrement, at(5)).unwrap();
+        settle(&mut group, &mut 2, at(5));
+        assert_eq!(group.in_service(), left, "decrement {decrement}");
+        let desired = group.desired;
+        group.terminate("i-0", decrement, at(6)).unwrap();
+        assert_eq!(group.desired, desired, "the second call changes nothing");
+    }
+    let mut group = group_with(2, 4, 2);
+    let refusal = group.terminate("i-0", true, at(5)).unwrap_err();
+    assert!(refusal.message.contains("desiredSize equals minSize (2)"), "{refusal}");
+    assert_eq!(group.in_service(), 2);
+}
+
+#[test]
+fn heartbeats_hold_until_the_limit_and_silence_ends_the_wait() {
+    let mut group = group_with(0, 4, 1);
+    group.terminate("i-0", true, at(0)).unwrap();
+    assert_eq!(settle(&mut group, &mut 9, at(1799)), []);
+    group.heartbeat("i-0", "drain", at(1799)).unwrap();
+    assert_eq!(settle(&mut group, &mut 9, at(3598)), []);
+    let mut time = 1799;
+    while group.heartbeat("i-0", "drain", at(time)).is_ok() {
+        time += 1000;
+    }
+    // 100 × 1800 s is more than 48 h.
+    assert!((172_800..172_800 + 1000).contains(&time), "{time}");
+    settle(&mut group, &mut 9, at(172_800));
+    assert_eq!(group.members, []);
+}
+
+#[test]
+fn protection_is_refused_while_an_instance_ends() {
+    let mut group = group_with(0, 4, 2);
+    group.terminate("i-0", true, at(0)).unwrap();
+    let refusal = group.set_protection(&["i-1".into(), "i-0".into()], false).unwrap_err();
+    assert!(refusal.message.contains("i-0 is not in InService"), "{refusal}");
+    assert!(group.member("i-1").unwrap().protected, "all or none");
+}
+
+#[test]
+fn an_abandoned_launch_is_ended_and_replaced() {
+    let mut group = Group::new(definition(0, 4));
+    group.definition.hooks = vec![Hook {
+        name: "ready".into(),
+        transition: Transition::Launching,
+        heartbeat: SignedDuration::from_secs(60),
+        silence_continues: false,
+    }];
+    group.set_desired(1, at(0)).unwrap();
+    settle(&mut group, &mut 0, at(0));
+    assert_eq!(states(&group), [("i-0".into(), "Pending:Wait")]);
+    group.complete("i-0", "ready", false, at(1)).unwrap();
+    settle(&mut group, &mut 1, at(1));
+    assert_eq!(states(&group), [("i-1".into(), "Pending:Wait")]);
+    settle(&mut group, &mut 2, at(61));
+    assert_eq!(states(&group), [("i-2".into(), "Pending:Wait")], "silence abandons");
+    group.complete("i-2", "ready", true, at(62)).unwrap();
+    settle(&mut group, &mut 3, at(62));
+    assert_eq!(states(&group), [("i-2".into(), "InService")]);
+}
+
+#[test]
+fn a_failed_launch_leaves_and_is_told() {
+    let mut group = Group::new(definition(0, 4));
+    let order = Order { id: "i-0".into(), zone: "a".into(), instance_type: "t".into(), template_version: "1".into() };
+    group.ordered(order, at(0));
+    group.failed_to_launch("i-0", "no capacity", at(1));
+    assert_eq!(group.members, []);
+    assert_eq!(group.activities[0].status, ActivityStatus::Failed);
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Desired(u32),
+    Protect(usize, bool),
+    Sick(usize),
+    Terminate(usize, bool),
+    Complete(usize),
+    Heartbeat(usize),
+    Pass(i64),
+    Limits(u32, u32),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        (0..8u32).prop_map(Event::Desired),
+        (0..8usize, any::<bool>()).prop_map(|(i, p)| Event::Protect(i, p)),
+        (0..8usize).prop_map(Event::Sick),
+        (0..8usize, any::<bool>()).prop_map(|(i, d)| Event::Terminate(i, d)),
+        (0..8usize).prop_map(Event::Complete),
+        (0..8usize).prop_map(Event::Heartbeat),
+        (1..4000i64).prop_map(Event::Pass),
+        (0..3u32, 3..7u32).prop_map(|(min, max)| Event::Limits(min, max)),
+    ]
+}
+
+/// What the API call of `event` does; refusals are AWS's right.
+fn happen(group: &mut Group, event: &Event, now: Timestamp) {
+    let id = |i: &usize| group.members.get(*i).map_or_else(|| "i-none".to_owned(), |m| m.id.clone());
+    let _refusal_is_fine = match event {
+        Event::Desired(to) => group.set_desired(*to, now),
+        Event::Protect(i, protected) => group.set_protection(&[id(i)], *protected),
+        Event::Terminate(i, decrement) => group.terminate(&id(i), *decrement, now).map(|_| ()),
+        Event::Complete(i) => group.complete(&id(i), "drain", true, now),
+        Event::Heartbeat(i) => group.heartbeat(&id(i), "drain", now),
+        Event::Sick(i) => {
+            group.set_health(&id(i), false, false, now);
+            Ok(())
+        }
+        Event::Limits(min, max) => {
+            let definition = Definition { min: *min, max: *max, ..group.definition.clone() };
+            group.redefine(definition);
+            Ok(())
+        }
+        Event::Pass(_) => Ok(()),
+    };
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_laws_hold(events in prop::collection::vec(event(), 1..60)) {
+        let mut group = Group::new(definition(0, 5));
+        let (mut next, mut second) = (0, 0);
+        for event in &events {
+            if let Event::Pass(seconds) = event {
+                second += seconds;
+            }
+            let now = at(second);
+            happen(&mut group, event, now);
+            let before = group.clone();
+            let steps = reconcile(&before, now);
+
+            // Scale-in never takes a protected instance, nor one that is not in service.
+            for step in &steps {
+                if let Step::Retire { id, ending: Ending::ScaleIn } = step {
+                    let member = before.member(id).unwrap();
+                    prop_assert!(!member.protected && member.lifecycle == Lifecycle::InService);
+                }
+            }
+            // The debt: nothing is launched while as many instances as desired are there.
+            let leaving = steps.iter().filter(|s| matches!(s, Step::Retire { .. })).count();
+            let launched = steps.iter().filter(|s| matches!(s, Step::Launch { .. })).count();
+            let staying = before.capacity() - leaving;
+            prop_assert!(launched == 0 || staying + launched <= before.desired as usize);
+            // Scale-in never goes beneath desired.
+            let taken = steps.iter().filter(|s| matches!(s, Step::Retire { ending: Ending::ScaleIn, .. })).count();
+            prop_assert!(taken == 0 || staying >= before.desired as usize);
+
+            settle(&mut group, &mut next, now);
+            let d = &group.definition;
+            prop_assert!((d.min..=d.max).contains(&group.desired), "desired {} of {}..{}", group.desired, d.min, d.max);
+            // At rest: desired is reached, and what is beyond it is protected.
+            prop_assert!(group.capacity() >= group.desired as usize);
+            let free = group.members.iter().filter(|m| m.lifecycle == Lifecycle::InService && !m.protected).count();
+            prop_assert!(group.capacity() == group.desired as usize || free == 0);
+            // Every instance's coming and going has a cause.
+            prop_assert!(group.activities.iter().all(|a| !a.cause.is_empty()));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+use super::*;
+use crate::group::laws::group_with;
+
+fn params(pairs: &[(&str, &str)]) -> Params {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+fn call(groups: &mut GroupMap, action: &str, pairs: &[(&str, &str)]) -> std::result::Result<String, String> {
+    let now = Timestamp::from_second(1_000).unwrap();
+    let answer = answer(groups, action, &params(pairs), now).expect("an action of the groups");
+    answer
+        .map(|xml| String::from_utf8(crate::endpoint::answer::Answer::autoscaling(action, &xml).body.to_vec()).unwrap())
+        .map_err(|refusal| refusal.to_string())
+}
+
+fn one_group() -> GroupMap {
+    let group = group_with(1, 4, 3);
+    GroupMap::from([(group.definition.name.clone(), group)])
+}
+
+#[test]
+fn refusals_are_awss() {
+    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+        ("SetDesiredCapacity", &[("AutoScalingGroupName", "g"), ("DesiredCapacity", "5")], "ValidationError: New SetDesiredCapacity value 5 is above max value 4"),
+        ("SetDesiredCapacity", &[("AutoScalingGroupName", "g"), ("DesiredCapacity", "0")], "is below min value 1"),
+        ("SetDesiredCapacity", &[("AutoScalingGroupName", "no"), ("DesiredCapacity", "1")], "AutoScalingGroup name not found"),
+        ("SetDesiredCapacity", &[("AutoScalingGroupName", "g"), ("DesiredCapacity", "-1")], "is no number"),
+        ("SetInstanceProtection", &[("AutoScalingGroupName", "g"), ("ProtectedFromScaleIn", "true"), ("InstanceIds.member.1", "i-9")], "The instance i-9 is not part of Auto Scaling group g"),
+        ("TerminateInstanceInAutoScalingGroup", &[("InstanceId", "i-9"), ("ShouldDecrementDesiredCapacity", "true")], "No managed instance found"),
+        ("CompleteLifecycleAction", &[("AutoScalingGroupName", "g"), ("LifecycleHookName", "drain"), ("LifecycleActionResult", "CONTINUE"), ("InstanceId", "i-0")], "No active Lifecycle Action found with instance ID i-0"),
+        ("UpdateAutoScalingGroup", &[("AutoScalingGroupName", "g"), ("MinSize", "5")], "Max bound"),
+        ("PutLifecycleHook", &[("AutoScalingGroupName", "g"), ("LifecycleHookName", "h"), ("LifecycleTransition", "autoscaling:EC2_INSTANCE_TERMINATING"), ("HeartbeatTimeout", "10")], "between 30 and 172800"),
+    ];
+    for (action, pairs, expected) in cases {
+        let refused = call(&mut one_group(), action, pairs).expect_err(action);
+        assert!(refused.contains(expected), "{action}: {refused}");
+    }
+}
+
+#[test]
+fn groups_are_found_by_name_and_by_tag() {
+    let cases: &[(&[(&str, &str)], bool)] = &[
+        (&[], true),
+        (&[("AutoScalingGroupNames.member.1", "g")], true),
+        (&[("AutoScalingGroupNames.member.1", "other")], false),
+        (&[("Filters.member.1.Name", "tag:Queue"), ("Filters.member.1.Values.member.1", "default")], true),
+        (&[("Filters.member.1.Name", "tag:Queue"), ("Filters.member.1.Values.member.1", "gpu")], false),
+        (&[("Filters.member.1.Name", "tag-key"), ("Filters.member.1.Values.member.1", "Queue")], true),
+    ];
+    for (pairs, found) in cases {
+        let body = call(&mut one_group(), "DescribeAutoScalingGroups", pairs).unwrap();
+        assert_eq!(body.contains("<AutoScalingGroupName>g<"), *found, "{pairs:?}");
+    }
+}
+
+#[test]
+fn a_terminated_instance_waits_for_its_hook_and_the_history_says_so() {
+    let mut groups = one_group();
+    let answer = call(
+        &mut groups,
+        "TerminateInstanceInAutoScalingGroup",
+        &[("InstanceId", "i-0"), ("ShouldDecrementDesiredCapacity", "true")],
+    );
+    assert!(answer.unwrap().contains("<StatusCode>MidLifecycleAction</StatusCode>"));
+    assert_eq!(groups["g"].desired, 2);
+    let instances = call(&mut groups, "DescribeAutoScalingInstances", &[("InstanceIds.member.1", "i-0")]).unwrap();
+    assert!(instances.contains("<LifecycleState>Terminating:Wait</LifecycleState>"), "{instances}");
+    let action = [("AutoScalingGroupName", "g"), ("LifecycleHookName", "drain"), ("InstanceId", "i-0")];
+    call(&mut groups, "RecordLifecycleActionHeartbeat", &action).unwrap();
+    let mut done = action.to_vec();
+    done.push(("LifecycleActionResult", "CONTINUE"));
+    call(&mut groups, "CompleteLifecycleAction", &done).unwrap();
+    assert!(groups["g"].member("i-0").unwrap().waits.is_empty());
+    let history = call(&mut groups, "DescribeScalingActivities", &[("AutoScalingGroupName", "g")]).unwrap();
+    assert!(history.contains("in response to a user request"), "{history}");
+}
+
+#[test]
+fn hooks_are_put_described_and_deleted() {
+    let mut groups = one_group();
+    let hook = [
+        ("AutoScalingGroupName", "g"),
+        ("LifecycleHookName", "second"),
+        ("LifecycleTransition", "autoscaling:EC2_INSTANCE_LAUNCHING"),
+        ("HeartbeatTimeout", "60"),
+    ];
+    call(&mut groups, "PutLifecycleHook", &hook).unwrap();
+    let described = call(&mut groups, "DescribeLifecycleHooks", &hook[..1]).unwrap();
+    assert!(described.contains("<GlobalTimeout>6000</GlobalTimeout>"), "{described}");
+    call(&mut groups, "DeleteLifecycleHook", &hook[..2]).unwrap();
+    assert!(!call(&mut groups, "DescribeLifecycleHooks", &hook[..1]).unwrap().contains("second"));
+}
