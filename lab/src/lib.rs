@@ -2,4 +2,7 @@
 
 pub mod children;
 pub mod endpoint;
+pub mod group;
+pub mod imds;
+pub mod instances;
 pub mod moto;

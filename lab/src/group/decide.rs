@@ -118,7 +118,9 @@ fn launches(group: &Group, count: usize) -> Vec<Step> {
         .definition
         .zones
         .iter()
-        .map(|zone| (group.members.iter().filter(|m| m.lifecycle.counts() && m.zone == *zone).count(), &**zone))
+        .map(|zone| {
+            (group.members.iter().filter(|m| m.lifecycle.counts() && m.zone == *zone).count(), &**zone)
+        })
         .collect();
     let mut steps = Vec::new();
     for _ in 0..count {

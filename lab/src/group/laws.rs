@@ -11,7 +11,7 @@ pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn definition(min: u32, max: u32) -> Definition {
+pub(super) fn definition(min: u32, max: u32) -> Definition {
     Definition {
         name: "g".into(),
         arn: "arn:aws:autoscaling:us-east-1:1:autoScalingGroup:u:autoScalingGroupName/g".into(),
@@ -46,7 +46,12 @@ fn settle(group: &mut Group, next: &mut u32, now: Timestamp) -> Vec<Step> {
             if let Step::Launch { zone } = step {
                 let id = format!("i-{next}");
                 *next += 1;
-                let order = Order { id: id.clone(), zone: zone.clone(), instance_type: "c7a.large".into(), template_version: "1".into() };
+                let order = Order {
+                    id: id.clone(),
+                    zone: zone.clone(),
+                    instance_type: "c7a.large".into(),
+                    template_version: "1".into(),
+                };
                 group.ordered(order, now);
                 group.came_up(&id);
             }
@@ -192,7 +197,8 @@ fn an_abandoned_launch_is_ended_and_replaced() {
 #[test]
 fn a_failed_launch_leaves_and_is_told() {
     let mut group = Group::new(definition(0, 4));
-    let order = Order { id: "i-0".into(), zone: "a".into(), instance_type: "t".into(), template_version: "1".into() };
+    let order =
+        Order { id: "i-0".into(), zone: "a".into(), instance_type: "t".into(), template_version: "1".into() };
     group.ordered(order, at(0));
     group.failed_to_launch("i-0", "no capacity", at(1));
     assert_eq!(group.members, []);

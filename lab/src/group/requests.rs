@@ -93,7 +93,9 @@ impl Group {
     /// A decrement beneath the minimum; an instance that is still being launched.
     pub fn terminate(&mut self, id: &str, decrement: bool, now: Timestamp) -> Result<Activity, Refusal> {
         let Some(member) = self.member(id) else {
-            return Err(Refusal::validation(format!("Instance Id not found - No managed instance found for instance ID: {id}")));
+            return Err(Refusal::validation(format!(
+                "Instance Id not found - No managed instance found for instance ID: {id}"
+            )));
         };
         if member.lifecycle.counts() {
             if decrement {

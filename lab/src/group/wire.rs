@@ -49,7 +49,9 @@ fn required<'a>(params: &'a Params, name: &str) -> Result<&'a str> {
 fn number(params: &Params, name: &str) -> Result<Option<u32>> {
     params
         .get(name)
-        .map(|text| text.parse().map_err(|_| Refusal::validation(format!("Value `{text}` at '{name}' is no number"))))
+        .map(|text| {
+            text.parse().map_err(|_| Refusal::validation(format!("Value `{text}` at '{name}' is no number")))
+        })
         .transpose()
 }
 
@@ -59,15 +61,17 @@ fn flag(params: &Params, name: &str) -> Option<bool> {
 
 fn named<'a>(groups: &'a mut GroupMap, params: &Params) -> Result<&'a mut Group> {
     let name = required(params, "AutoScalingGroupName")?;
-    groups
-        .get_mut(name)
-        .ok_or_else(|| Refusal::validation(format!("AutoScalingGroup name not found - AutoScalingGroup '{name}' not found")))
+    groups.get_mut(name).ok_or_else(|| {
+        Refusal::validation(format!("AutoScalingGroup name not found - AutoScalingGroup '{name}' not found"))
+    })
 }
 
 /// The group that holds the instance `InstanceId`.
 fn holding<'a>(groups: &'a mut GroupMap, id: &str) -> Result<&'a mut Group> {
     groups.values_mut().find(|g| g.member(id).is_some()).ok_or_else(|| {
-        Refusal::validation(format!("Instance Id not found - No managed instance found for instance ID: {id}"))
+        Refusal::validation(format!(
+            "Instance Id not found - No managed instance found for instance ID: {id}"
+        ))
     })
 }
 
@@ -83,7 +87,8 @@ fn update(groups: &mut GroupMap, params: &Params) -> Result<Xml> {
     let mut definition = group.definition.clone();
     definition.min = number(params, "MinSize")?.unwrap_or(definition.min);
     definition.max = number(params, "MaxSize")?.unwrap_or(definition.max);
-    definition.protect_new = flag(params, "NewInstancesProtectedFromScaleIn").unwrap_or(definition.protect_new);
+    definition.protect_new =
+        flag(params, "NewInstancesProtectedFromScaleIn").unwrap_or(definition.protect_new);
     if definition.min > definition.max {
         return Err(Refusal::validation("Max bound must be greater than or equal to min bound"));
     }
@@ -114,7 +119,11 @@ fn set_health(groups: &mut GroupMap, params: &Params, now: Timestamp) -> Result<
     let healthy = match required(params, "HealthStatus")? {
         "Healthy" => true,
         "Unhealthy" => false,
-        other => return Err(Refusal::validation(format!("HealthStatus `{other}` is neither Healthy nor Unhealthy"))),
+        other => {
+            return Err(Refusal::validation(format!(
+                "HealthStatus `{other}` is neither Healthy nor Unhealthy"
+            )));
+        }
     };
     let respect = flag(params, "ShouldRespectGracePeriod").unwrap_or(true);
     holding(groups, id)?.set_health(id, healthy, respect, now);
@@ -124,7 +133,8 @@ fn set_health(groups: &mut GroupMap, params: &Params, now: Timestamp) -> Result<
 fn terminate(groups: &mut GroupMap, params: &Params, now: Timestamp) -> Result<Xml> {
     let id = required(params, "InstanceId")?;
     let decrement = flag(params, "ShouldDecrementDesiredCapacity");
-    let decrement = decrement.ok_or_else(|| Refusal::validation("ShouldDecrementDesiredCapacity is missing"))?;
+    let decrement =
+        decrement.ok_or_else(|| Refusal::validation("ShouldDecrementDesiredCapacity is missing"))?;
     let group = holding(groups, id)?;
     let activity = group.terminate(id, decrement, now)?;
     Ok(Xml::Fields(vec![("Activity", describe::activity(&group.definition.name, &activity))]))

@@ -9,7 +9,10 @@ fn call(groups: &mut GroupMap, action: &str, pairs: &[(&str, &str)]) -> std::res
     let now = Timestamp::from_second(1_000).unwrap();
     let answer = answer(groups, action, &params(pairs), now).expect("an action of the groups");
     answer
-        .map(|xml| String::from_utf8(crate::endpoint::answer::Answer::autoscaling(action, &xml).body.to_vec()).unwrap())
+        .map(|xml| {
+            String::from_utf8(crate::endpoint::answer::Answer::autoscaling(action, &xml).body.to_vec())
+                .unwrap()
+        })
         .map_err(|refusal| refusal.to_string())
 }
 
@@ -21,15 +24,57 @@ fn one_group() -> GroupMap {
 #[test]
 fn refusals_are_awss() {
     let cases: &[(&str, &[(&str, &str)], &str)] = &[
-        ("SetDesiredCapacity", &[("AutoScalingGroupName", "g"), ("DesiredCapacity", "5")], "ValidationError: New SetDesiredCapacity value 5 is above max value 4"),
-        ("SetDesiredCapacity", &[("AutoScalingGroupName", "g"), ("DesiredCapacity", "0")], "is below min value 1"),
-        ("SetDesiredCapacity", &[("AutoScalingGroupName", "no"), ("DesiredCapacity", "1")], "AutoScalingGroup name not found"),
+        (
+            "SetDesiredCapacity",
+            &[("AutoScalingGroupName", "g"), ("DesiredCapacity", "5")],
+            "ValidationError: New SetDesiredCapacity value 5 is above max value 4",
+        ),
+        (
+            "SetDesiredCapacity",
+            &[("AutoScalingGroupName", "g"), ("DesiredCapacity", "0")],
+            "is below min value 1",
+        ),
+        (
+            "SetDesiredCapacity",
+            &[("AutoScalingGroupName", "no"), ("DesiredCapacity", "1")],
+            "AutoScalingGroup name not found",
+        ),
         ("SetDesiredCapacity", &[("AutoScalingGroupName", "g"), ("DesiredCapacity", "-1")], "is no number"),
-        ("SetInstanceProtection", &[("AutoScalingGroupName", "g"), ("ProtectedFromScaleIn", "true"), ("InstanceIds.member.1", "i-9")], "The instance i-9 is not part of Auto Scaling group g"),
-        ("TerminateInstanceInAutoScalingGroup", &[("InstanceId", "i-9"), ("ShouldDecrementDesiredCapacity", "true")], "No managed instance found"),
-        ("CompleteLifecycleAction", &[("AutoScalingGroupName", "g"), ("LifecycleHookName", "drain"), ("LifecycleActionResult", "CONTINUE"), ("InstanceId", "i-0")], "No active Lifecycle Action found with instance ID i-0"),
+        (
+            "SetInstanceProtection",
+            &[
+                ("AutoScalingGroupName", "g"),
+                ("ProtectedFromScaleIn", "true"),
+                ("InstanceIds.member.1", "i-9"),
+            ],
+            "The instance i-9 is not part of Auto Scaling group g",
+        ),
+        (
+            "TerminateInstanceInAutoScalingGroup",
+            &[("InstanceId", "i-9"), ("ShouldDecrementDesiredCapacity", "true")],
+            "No managed instance found",
+        ),
+        (
+            "CompleteLifecycleAction",
+            &[
+                ("AutoScalingGroupName", "g"),
+                ("LifecycleHookName", "drain"),
+                ("LifecycleActionResult", "CONTINUE"),
+                ("InstanceId", "i-0"),
+            ],
+            "No active Lifecycle Action found with instance ID i-0",
+        ),
         ("UpdateAutoScalingGroup", &[("AutoScalingGroupName", "g"), ("MinSize", "5")], "Max bound"),
-        ("PutLifecycleHook", &[("AutoScalingGroupName", "g"), ("LifecycleHookName", "h"), ("LifecycleTransition", "autoscaling:EC2_INSTANCE_TERMINATING"), ("HeartbeatTimeout", "10")], "between 30 and 172800"),
+        (
+            "PutLifecycleHook",
+            &[
+                ("AutoScalingGroupName", "g"),
+                ("LifecycleHookName", "h"),
+                ("LifecycleTransition", "autoscaling:EC2_INSTANCE_TERMINATING"),
+                ("HeartbeatTimeout", "10"),
+            ],
+            "between 30 and 172800",
+        ),
     ];
     for (action, pairs, expected) in cases {
         let refused = call(&mut one_group(), action, pairs).expect_err(action);
@@ -63,7 +108,8 @@ fn a_terminated_instance_waits_for_its_hook_and_the_history_says_so() {
     );
     assert!(answer.unwrap().contains("<StatusCode>MidLifecycleAction</StatusCode>"));
     assert_eq!(groups["g"].desired, 2);
-    let instances = call(&mut groups, "DescribeAutoScalingInstances", &[("InstanceIds.member.1", "i-0")]).unwrap();
+    let instances =
+        call(&mut groups, "DescribeAutoScalingInstances", &[("InstanceIds.member.1", "i-0")]).unwrap();
     assert!(instances.contains("<LifecycleState>Terminating:Wait</LifecycleState>"), "{instances}");
     let action = [("AutoScalingGroupName", "g"), ("LifecycleHookName", "drain"), ("InstanceId", "i-0")];
     call(&mut groups, "RecordLifecycleActionHeartbeat", &action).unwrap();

@@ -1,0 +1,75 @@
+//! Instances: what the group orders and ends. One kind so far, `processes`: an instance is a folder, a loopback
+//! address, a metadata service and the processes of `agent-bootstrap`.
+
+pub mod address;
+pub mod processes;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use futures::future::BoxFuture;
+
+/// What an instance is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceOrder {
+    /// `i-…`.
+    pub id: String,
+    /// Availability zone.
+    pub zone: String,
+    /// Instance type.
+    pub instance_type: String,
+    /// AMI id.
+    pub image: String,
+    /// Name of the instance profile's role.
+    pub role: Option<String>,
+    /// Decoded.
+    pub user_data: Vec<u8>,
+    /// Tags, those that AWS adds included.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Starts and ends machines. The edge of the group; a fake stands here in its tests.
+pub trait Instances: Send + Sync {
+    /// Starts a machine. Returning means EC2's `running`: it boots from now on by itself.
+    fn launch(&self, order: InstanceOrder) -> BoxFuture<'_, Result<(), LaunchFailed>>;
+
+    /// Ends a machine with everything that runs on it. Harmless for one that is gone.
+    fn terminate<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()>;
+
+    /// The metadata service shall tell this `autoscaling/target-lifecycle-state`.
+    fn tell_target_state(&self, id: &str, state: &'static str);
+}
+
+/// A machine could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("launch of {id}: {reason}")]
+pub struct LaunchFailed {
+    /// Which.
+    pub id: String,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// Where the programs of the project lie: `TIDEMARK_PROGRAMS`, or the folder of the running program (a test's
+/// lies one folder deeper).
+///
+/// # Errors
+/// There is no such folder with `agent-bootstrap` in it.
+pub fn programs() -> anyhow::Result<PathBuf> {
+    if let Some(given) = std::env::var_os("TIDEMARK_PROGRAMS").filter(|v| !v.is_empty()) {
+        return Ok(PathBuf::from(given));
+    }
+    let running = std::env::current_exe()?;
+    running
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .find(|folder| folder.join("agent-bootstrap").is_file())
+        .map(PathBuf::from)
+        .ok_or_else(|| {
+            anyhow::anyhow!(
+                "no agent-bootstrap beside {}: build the programs (cargo build), or set TIDEMARK_PROGRAMS to their folder",
+                running.display()
+            )
+        })
+}

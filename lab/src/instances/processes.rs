@@ -1,0 +1,198 @@
+//! Instances as processes: no Docker, no privileges. Everything of one instance lies in its folder, and everything
+//! it runs descends from one supervisor, so that ending the instance leaves nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::address::Addresses;
+use super::{InstanceOrder, Instances, LaunchFailed};
+use crate::children::{Child, Helper};
+use crate::imds::{Facts, Imds, Notices, RoleSessions};
+
+/// What init does on such an instance: boot once, then watch for ever. Boot's failure stays visible in the console
+/// and the instance stays up, as on EC2; watch comes back when it dies, as systemd would have it.
+const INIT: &str = r#"
+agent-bootstrap boot
+status=$?
+if [ "$status" -ne 0 ]; then
+    echo "lab: boot failed with exit status $status"
+    exec sleep 2147483647
+fi
+echo "lab: boot done"
+while :; do
+    agent-bootstrap watch
+    echo "lab: watch ended with exit status $?; starting it again"
+    sleep 1
+done
+"#;
+
+/// Where the instances run.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Each instance gets a folder of its own below.
+    pub folder: PathBuf,
+    /// Folder with `agent-bootstrap` and `build-agent`.
+    pub programs: PathBuf,
+    /// `AWS_ENDPOINT_URL` of the instances.
+    pub endpoint: String,
+    /// Region.
+    pub region: String,
+    /// Twelve digits.
+    pub account: String,
+    /// More variables for the instances' processes.
+    pub environment: Vec<(String, String)>,
+}
+
+/// Instances as processes of this machine.
+pub struct ProcessInstances {
+    site: Site,
+    sessions: Arc<dyn RoleSessions>,
+    addresses: Addresses,
+    running: Mutex<BTreeMap<String, Running>>,
+}
+
+struct Running {
+    metadata: Imds,
+    init: Child,
+}
+
+impl ProcessInstances {
+    /// None yet.
+    #[must_use]
+    pub fn new(site: Site, sessions: Arc<dyn RoleSessions>) -> Self {
+        Self { site, sessions, addresses: Addresses::default(), running: Mutex::default() }
+    }
+
+    /// The folder of an instance: its root, with `console.log`. It stays when the instance has ended.
+    #[must_use]
+    pub fn folder(&self, id: &str) -> PathBuf {
+        self.site.folder.join(id)
+    }
+
+    /// What the instance's init and boot have printed.
+    ///
+    /// # Errors
+    /// There was no such instance.
+    pub fn console(&self, id: &str) -> std::io::Result<String> {
+        std::fs::read_to_string(self.folder(id).join("console.log"))
+    }
+
+    /// The ids of the instances that run.
+    pub fn running(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// The URL of an instance's metadata service.
+    pub fn metadata_url(&self, id: &str) -> Option<String> {
+        self.lock().get(id).map(|r| r.metadata.url())
+    }
+
+    /// Changes what an instance's metadata service announces (spot notice, rebalance, maintenance). False when there
+    /// is no such instance.
+    pub fn notify(&self, id: &str, change: impl FnOnce(&mut Notices)) -> bool {
+        let running = self.lock();
+        let found = running.get(id);
+        if let Some(instance) = found {
+            instance.metadata.notify(change);
+        }
+        found.is_some()
+    }
+
+    /// Ends all instances.
+    pub async fn terminate_all(&self) {
+        let ids = self.running();
+        futures::future::join_all(ids.iter().map(|id| self.terminate(id))).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn start(&self, order: InstanceOrder) -> anyhow::Result<()> {
+        let root = self.folder(&order.id);
+        for folder in ["tmp", "var/log/tidemark"] {
+            let mut builder = std::fs::DirBuilder::new();
+            builder.recursive(true).mode(0o700);
+            let path = root.join(folder);
+            builder.create(&path).with_context(|| format!("make {}", path.display()))?;
+        }
+        let metadata = Imds::start(self.facts(&order), Arc::clone(&self.sessions))
+            .await
+            .context("start of the metadata service")?;
+        let init = self.init(&root, &metadata).start()?;
+        self.lock().insert(order.id, Running { metadata, init });
+        Ok(())
+    }
+
+    fn facts(&self, order: &InstanceOrder) -> Facts {
+        Facts {
+            instance_id: order.id.clone(),
+            account: self.site.account.clone(),
+            region: self.site.region.clone(),
+            zone: order.zone.clone(),
+            instance_type: order.instance_type.clone(),
+            image: order.image.clone(),
+            address: self.addresses.next(),
+            tags: order.tags.clone(),
+            user_data: order.user_data.clone(),
+            role: order.role.clone(),
+            launched: Timestamp::now(),
+        }
+    }
+
+    /// No credentials: everything on an instance runs under the role that the metadata service hands out.
+    fn init(&self, root: &Path, metadata: &Imds) -> Helper {
+        let mut path = self.site.programs.display().to_string();
+        let _ = write!(path, ":{}", std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned()));
+        let mut helper = Helper::new("/bin/sh", root, &root.join("console.log")).args(["-c", INIT]);
+        helper.clean_environment = true;
+        let own = [
+            ("TIDEMARK_ROOT", root.display().to_string()),
+            ("TIDEMARK_UNIT_MANAGER", "processes".to_owned()),
+            ("AWS_ENDPOINT_URL", self.site.endpoint.clone()),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.url()),
+            ("AWS_REGION", self.site.region.clone()),
+            ("PATH", path),
+            ("HOME", root.display().to_string()),
+            ("TMPDIR", root.join("tmp").display().to_string()),
+            ("LANG", "C.UTF-8".to_owned()),
+        ];
+        let given = self.site.environment.iter().cloned();
+        for (name, value) in own.into_iter().map(|(n, v)| (n.to_owned(), v)).chain(given) {
+            helper = helper.env(name, value);
+        }
+        helper
+    }
+}
+
+impl Instances for ProcessInstances {
+    fn launch(&self, order: InstanceOrder) -> BoxFuture<'_, Result<(), LaunchFailed>> {
+        Box::pin(async move {
+            let id = order.id.clone();
+            self.start(order).await.map_err(|error| LaunchFailed { id, reason: format!("{error:#}") })
+        })
+    }
+
+    fn terminate<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let found = self.lock().remove(id);
+            let Some(Running { metadata, init }) = found else { return };
+            if let Err(error) = init.stop().await {
+                tracing::warn!(id, %error, "an instance did not end well");
+            }
+            // Only now: what ends may still ask for credentials.
+            drop(metadata);
+        })
+    }
+
+    fn tell_target_state(&self, id: &str, state: &'static str) {
+        self.notify(id, |n| n.target_state = Some(state));
+    }
+}
