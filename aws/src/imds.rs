@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use aws_config::imds::client::error::ImdsError;
+use aws_config::provider_config::ProviderConfig;
 
 use crate::fault::{CallError, Fault};
+use crate::session::http_client;
 
 /// Reads instance metadata. Cloning shares the session token.
 #[derive(Debug, Clone)]
@@ -17,12 +19,16 @@ impl Imds {
     /// (a laptop) nothing should hang for long.
     #[must_use]
     pub fn new() -> Self {
-        let client = aws_config::imds::Client::builder()
-            .max_attempts(4)
-            .connect_timeout(Duration::from_secs(1))
-            .read_timeout(Duration::from_secs(2))
-            .build();
-        Self { client }
+        Self { client: builder().build() }
+    }
+
+    /// The same, at a given URL instead of the environment's.
+    ///
+    /// # Errors
+    /// `url` is no URL; the message says why.
+    pub fn at(url: &str) -> Result<Self, String> {
+        let builder = builder().endpoint(url).map_err(|e| format!("{url}: {e}"))?;
+        Ok(Self { client: builder.build() })
     }
 
     /// The text at `path` below `/latest/`, for example `meta-data/instance-id`; `None` when there is none (404).
@@ -55,6 +61,16 @@ impl Imds {
             detail: "the metadata service has no such path".to_owned(),
         })
     }
+}
+
+/// The SDK is built without an HTTP client of its own, so this client too gets ours.
+fn builder() -> aws_config::imds::client::Builder {
+    let provider = ProviderConfig::without_region().with_http_client(http_client());
+    aws_config::imds::Client::builder()
+        .configure(&provider)
+        .max_attempts(4)
+        .connect_timeout(Duration::from_secs(1))
+        .read_timeout(Duration::from_secs(2))
 }
 
 impl Default for Imds {

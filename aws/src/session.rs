@@ -151,6 +151,6 @@ clients! {
 }
 
 /// The one HTTPS client: rustls with ring, the machine's trust store.
-fn http_client() -> aws_smithy_runtime_api::client::http::SharedHttpClient {
+pub(crate) fn http_client() -> aws_smithy_runtime_api::client::http::SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::rustls(CryptoMode::Ring)).build_https()
 }
