@@ -33,7 +33,8 @@ pub struct RoleCredentials {
 /// Makes sessions of roles: the endpoint does.
 pub trait RoleSessions: Send + Sync {
     /// Credentials of `role` in a session of this name.
-    fn issue<'a>(&'a self, role: &'a str, session: &'a str) -> BoxFuture<'a, anyhow::Result<RoleCredentials>>;
+    fn issue<'a>(&'a self, role: &'a str, session: &'a str)
+    -> BoxFuture<'a, anyhow::Result<RoleCredentials>>;
 }
 
 /// A running metadata service and the handle to what it tells. Dropping it stops the service.

@@ -125,7 +125,11 @@ impl Groups {
             }
         };
         tokio::time::timeout(patience, wait).await.map_err(|_| {
-            anyhow::anyhow!("group {name} is not as wanted after {} s: {:?}", patience.as_secs(), self.group(name))
+            anyhow::anyhow!(
+                "group {name} is not as wanted after {} s: {:?}",
+                patience.as_secs(),
+                self.group(name)
+            )
         })
     }
 
@@ -187,7 +191,11 @@ impl Groups {
         let data = match self.templates.read(&group.definition.template).await {
             Ok(data) => data,
             Err(error) => {
-                tracing::warn!(group = name, error = format!("{error:#}"), "no launch without the launch template");
+                tracing::warn!(
+                    group = name,
+                    error = format!("{error:#}"),
+                    "no launch without the launch template"
+                );
                 return false;
             }
         };
@@ -263,7 +271,15 @@ fn order(definition: &Definition, zone: String, data: LaunchData) -> InstanceOrd
     tags.insert("aws:ec2launchtemplate:id".to_owned(), definition.template.id.clone());
     tags.insert(VERSION_TAG.to_owned(), data.version);
     let instance_type = definition.types.first().cloned().unwrap_or(data.instance_type);
-    InstanceOrder { id, zone, instance_type, image: data.image, role: data.role, user_data: data.user_data, tags }
+    InstanceOrder {
+        id,
+        zone,
+        instance_type,
+        image: data.image,
+        role: data.role,
+        user_data: data.user_data,
+        tags,
+    }
 }
 
 impl AutoScaling for Groups {

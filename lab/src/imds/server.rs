@@ -65,10 +65,7 @@ impl State {
 
 /// The routes.
 pub fn router(state: Arc<State>) -> Router {
-    Router::new()
-        .route("/latest/api/token", put(token))
-        .route("/latest/{*path}", get(read))
-        .with_state(state)
+    Router::new().route("/latest/api/token", put(token)).route("/latest/{*path}", get(read)).with_state(state)
 }
 
 /// As on AWS: the lifetime is one second to six hours, and a request that came through a proxy gets no token.
@@ -86,11 +83,7 @@ async fn token(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Respons
     ([(TTL, ttl.to_string())], token).into_response()
 }
 
-async fn read(
-    Shared(state): Shared<Arc<State>>,
-    Path(path): Path<String>,
-    headers: HeaderMap,
-) -> Response {
+async fn read(Shared(state): Shared<Arc<State>>, Path(path): Path<String>, headers: HeaderMap) -> Response {
     let token = headers.get(TOKEN).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if !state.knows(token, Timestamp::now()) {
         return StatusCode::UNAUTHORIZED.into_response();

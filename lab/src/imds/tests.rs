@@ -7,7 +7,11 @@ use super::*;
 struct Sessions;
 
 impl RoleSessions for Sessions {
-    fn issue<'a>(&'a self, role: &'a str, session: &'a str) -> BoxFuture<'a, anyhow::Result<RoleCredentials>> {
+    fn issue<'a>(
+        &'a self,
+        role: &'a str,
+        session: &'a str,
+    ) -> BoxFuture<'a, anyhow::Result<RoleCredentials>> {
         Box::pin(async move {
             Ok(RoleCredentials {
                 access_key_id: format!("ASIA-{role}-{session}"),
@@ -28,7 +32,10 @@ fn facts() -> Facts {
         instance_type: "c7a.large".into(),
         image: "ami-1".into(),
         address: Ipv4Addr::new(127, 1, 9, 9),
-        tags: BTreeMap::from([("aws:autoscaling:groupName".into(), "g".into()), ("Name".into(), "ci".into())]),
+        tags: BTreeMap::from([
+            ("aws:autoscaling:groupName".into(), "g".into()),
+            ("Name".into(), "ci".into()),
+        ]),
         user_data: b"Content-Type: text/x\n\n\xff".to_vec(),
         role: Some("ci-role".into()),
         launched: Timestamp::UNIX_EPOCH,
@@ -53,7 +60,8 @@ async fn every_path_has_its_text_and_notices_are_absent_until_set() {
     assert!(imds.url().starts_with("http://127.1.9.9:"));
     let token = token(&imds, &client).await;
     let get = async |path: &str| {
-        let request = client.get(format!("{}/latest/{path}", imds.url())).header("x-aws-ec2-metadata-token", &token);
+        let request =
+            client.get(format!("{}/latest/{path}", imds.url())).header("x-aws-ec2-metadata-token", &token);
         let answer = request.send().await.unwrap();
         (answer.status().as_u16(), answer.bytes().await.unwrap().to_vec())
     };
@@ -102,22 +110,25 @@ async fn without_a_token_there_is_nothing() {
     let wrong = client.get(&path).header("x-aws-ec2-metadata-token", "guess").send().await.unwrap();
     assert_eq!(wrong.status(), 401);
     for ttl in ["0", "21601", "soon"] {
-        let refused = client.put(format!("{}/latest/api/token", imds.url())).header(SECONDS, ttl).send().await;
+        let refused =
+            client.put(format!("{}/latest/api/token", imds.url())).header(SECONDS, ttl).send().await;
         assert_eq!(refused.unwrap().status(), 400, "{ttl}");
     }
 }
 
-/// The process's own environment may not be changed here, so the SDK's client is given the endpoint by hand.
+/// The process's own environment may not be changed here, so the client is given the endpoint by hand.
 #[tokio::test]
-async fn the_sdk_reads_metadata_and_credentials() {
-    use aws_config::imds;
+async fn our_client_reads_what_is_there_and_tells_absent_from_unreachable() {
     let (server, _) = started().await;
-    let client = imds::Client::builder().endpoint(server.url()).unwrap().build();
-    let id: String = client.get("/latest/meta-data/instance-id").await.unwrap().into();
-    assert_eq!(id, "i-1");
-    let provider = imds::credentials::ImdsCredentialsProvider::builder().imds_client(client).build();
-    let credentials = aws_credential_types::provider::ProvideCredentials::provide_credentials(&provider).await.unwrap();
-    assert_eq!(credentials.access_key_id(), "ASIA-ci-role-i-1");
-    assert_eq!(credentials.session_token(), Some("t"));
-    assert!(credentials.expiry().is_some());
+    let imds = aws::Imds::at(&server.url()).unwrap();
+    assert_eq!(imds.require("meta-data/instance-id").await.unwrap(), "i-1");
+    assert_eq!(imds.get("meta-data/spot/instance-action").await.unwrap(), None);
+    let absent = imds.require("meta-data/spot/instance-action").await.unwrap_err();
+    assert_eq!(absent.fault, aws::Fault::Absent);
+    let credentials = imds.require("meta-data/iam/security-credentials/ci-role").await.unwrap();
+    let credentials: serde_json::Value = serde_json::from_str(&credentials).unwrap();
+    assert_eq!(credentials["AccessKeyId"], "ASIA-ci-role-i-1");
+    drop(server);
+    let gone = imds.get("meta-data/placement/region").await;
+    assert!(matches!(gone, Err(e) if e.fault == aws::Fault::Unreachable));
 }

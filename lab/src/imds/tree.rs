@@ -89,7 +89,9 @@ fn metadata(facts: &Facts, notices: &Notices, path: &str) -> Option<String> {
             json!({"action": notice.action, "time": format!("{:.0}", notice.time)}).to_string()
         }
         "spot/termination-time" => format!("{:.0}", notices.spot.as_ref()?.time),
-        "events/recommendations/rebalance" => json!({"noticeTime": format!("{:.0}", notices.rebalance?)}).to_string(),
+        "events/recommendations/rebalance" => {
+            json!({"noticeTime": format!("{:.0}", notices.rebalance?)}).to_string()
+        }
         "events/maintenance/scheduled" => notices.maintenance.clone()?,
         other => facts.tags.get(other.strip_prefix("tags/instance/")?)?.clone(),
     };

@@ -76,18 +76,32 @@ async fn a_call_launches_and_another_ends_a_machine() {
     assert_eq!(call(&groups, "SetDesiredCapacity", &[("DesiredCapacity", "2")]).await.status, 200);
     let group = groups.until("g", SOON, |g| g.in_service() == 2).await.unwrap();
     let launched = machines.log.lock().unwrap().iter().find(|l| l.starts_with("launch")).cloned().unwrap();
-    for part in ["ami-7 c7a.large", "\"Queue\": \"default\"", "\"Role\": \"ci\"", "\"aws:autoscaling:groupName\": \"g\""] {
+    for part in [
+        "ami-7 c7a.large",
+        "\"Queue\": \"default\"",
+        "\"Role\": \"ci\"",
+        "\"aws:autoscaling:groupName\": \"g\"",
+    ] {
         assert!(launched.contains(part), "{launched}");
     }
     assert_eq!(group.members[0].template_version, "7");
 
     let id = group.members[0].id.clone();
-    call(&groups, "TerminateInstanceInAutoScalingGroup", &[("InstanceId", &id), ("ShouldDecrementDesiredCapacity", "true")]).await;
+    call(
+        &groups,
+        "TerminateInstanceInAutoScalingGroup",
+        &[("InstanceId", &id), ("ShouldDecrementDesiredCapacity", "true")],
+    )
+    .await;
     let waiting = |g: &Group| g.member(&id).is_some_and(|m| m.lifecycle == Lifecycle::TerminatingWait);
     groups.until("g", SOON, waiting).await.unwrap();
-    assert!(machines.log.lock().unwrap().contains(&format!("{id} Terminated")), "the metadata service tells it");
+    assert!(
+        machines.log.lock().unwrap().contains(&format!("{id} Terminated")),
+        "the metadata service tells it"
+    );
     assert!(!machines.log.lock().unwrap().contains(&format!("terminate {id}")), "the hook holds the machine");
-    let done = [("InstanceId", id.as_str()), ("LifecycleHookName", "drain"), ("LifecycleActionResult", "CONTINUE")];
+    let done =
+        [("InstanceId", id.as_str()), ("LifecycleHookName", "drain"), ("LifecycleActionResult", "CONTINUE")];
     call(&groups, "CompleteLifecycleAction", &done).await;
     let left = groups.until("g", SOON, |g| g.members.len() == 1).await.unwrap();
     assert_eq!((left.desired, left.in_service()), (1, 1));

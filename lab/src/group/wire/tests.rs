@@ -21,9 +21,12 @@ fn one_group() -> GroupMap {
     GroupMap::from([(group.definition.name.clone(), group)])
 }
 
+/// Action, parameters, part of the refusal.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
 #[test]
 fn refusals_are_awss() {
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    let cases: &[Case] = &[
         (
             "SetDesiredCapacity",
             &[("AutoScalingGroupName", "g"), ("DesiredCapacity", "5")],
