@@ -3,16 +3,20 @@
 moto's CloudFormation skips AWS::SecretsManager::Secret, and whatever refers to the secret (user data, policies, the
 scaler's environment) is then left with a hole. It also forgets the ManagedPolicyArns of a role. Names and ARNs are
 made as CloudFormation makes them.
+It also skips AWS::AutoScaling::LifecycleHook and AWS::S3::BucketPolicy, which the lab then takes from moto.
 """
 
+import json
 import os
 import sys
 
 # ECRAccessPolicy attaches AWS-managed policies; moto knows them only if told so before its import.
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
 
+from moto.autoscaling.models import autoscaling_backends  # noqa: E402
 from moto.core.common_models import CloudFormationModel  # noqa: E402
 from moto.iam.models import Role, iam_backends  # noqa: E402
+from moto.s3.models import s3_backends  # noqa: E402
 from moto.secretsmanager.models import secretsmanager_backends  # noqa: E402
 from moto.server import main  # noqa: E402
 
@@ -93,6 +97,87 @@ def attach_managed_policies():
         return role
 
     Role.create_from_cloudformation_json = classmethod(create_and_attach)
+
+
+class StackLifecycleHook(CloudFormationModel):
+    """A lifecycle hook of a group; its physical id is its name."""
+
+    __module__ = "moto.autoscaling.models"
+
+    def __init__(self, name):
+        self.name = name
+
+    @property
+    def physical_resource_id(self):
+        return self.name
+
+    @staticmethod
+    def cloudformation_name_type():
+        return "LifecycleHookName"
+
+    @staticmethod
+    def cloudformation_type():
+        return "AWS::AutoScaling::LifecycleHook"
+
+    @classmethod
+    def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **_):
+        properties = cloudformation_json["Properties"]
+        name = properties.get("LifecycleHookName") or resource_name
+        autoscaling_backends[account_id][region_name].create_lifecycle_hook(
+            name,
+            properties["AutoScalingGroupName"],
+            properties["LifecycleTransition"],
+            int(properties.get("HeartbeatTimeout", 3600)),
+            properties.get("DefaultResult", "ABANDON"),
+        )
+        return cls(name)
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
+        return cls.create_from_cloudformation_json(original_resource.name, cloudformation_json, account_id, region_name)
+
+    @classmethod
+    def delete_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name):
+        group = cloudformation_json["Properties"]["AutoScalingGroupName"]
+        autoscaling_backends[account_id][region_name].delete_lifecycle_hook(group, resource_name)
+
+
+class StackBucketPolicy(CloudFormationModel):
+    """The policy of a bucket; its physical id is the bucket's name."""
+
+    __module__ = "moto.s3.models"
+
+    def __init__(self, bucket):
+        self.bucket = bucket
+
+    @property
+    def physical_resource_id(self):
+        return self.bucket
+
+    @staticmethod
+    def cloudformation_name_type():
+        return "Bucket"
+
+    @staticmethod
+    def cloudformation_type():
+        return "AWS::S3::BucketPolicy"
+
+    @classmethod
+    def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **_):
+        properties = cloudformation_json["Properties"]
+        policy = json.dumps(properties["PolicyDocument"]).encode()
+        s3_backends[account_id]["aws"].put_bucket_policy(properties["Bucket"], policy)
+        return cls(properties["Bucket"])
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
+        return cls.create_from_cloudformation_json(new_resource_name, cloudformation_json, account_id, region_name)
+
+    @classmethod
+    def delete_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name):
+        bucket = cloudformation_json["Properties"]["Bucket"]
+        if bucket in s3_backends[account_id]["aws"].buckets:
+            s3_backends[account_id]["aws"].delete_bucket_policy(bucket)
 
 
 if __name__ == "__main__":

@@ -10,31 +10,23 @@ pub mod tree;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use futures::future::BoxFuture;
-use jiff::Timestamp;
-use secrecy::SecretString;
 use tokio::task::JoinHandle;
 
-pub use tree::{Facts, Notices, SpotNotice};
+use crate::endpoint::Endpoint;
+use crate::endpoint::credentials::Credentials;
 
-/// Credentials of a role's session, as the metadata service tells them.
-#[derive(Debug, Clone)]
-pub struct RoleCredentials {
-    /// `ASIA…`.
-    pub access_key_id: String,
-    /// Its secret.
-    pub secret_access_key: SecretString,
-    /// The session's token.
-    pub session_token: SecretString,
-    /// When they end.
-    pub expires: Timestamp,
-}
+pub use tree::{Facts, Notices, SpotNotice};
 
 /// Makes sessions of roles: the endpoint does.
 pub trait RoleSessions: Send + Sync {
     /// Credentials of `role` in a session of this name.
-    fn issue<'a>(&'a self, role: &'a str, session: &'a str)
-    -> BoxFuture<'a, anyhow::Result<RoleCredentials>>;
+    fn issue(&self, role: &str, session: &str) -> Credentials;
+}
+
+impl RoleSessions for Endpoint {
+    fn issue(&self, role: &str, session: &str) -> Credentials {
+        self.mint_session(role, session)
+    }
 }
 
 /// A running metadata service and the handle to what it tells. Dropping it stops the service.

@@ -13,7 +13,8 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::tree::{self, Facts, Notices};
-use super::{RoleCredentials, RoleSessions, lock};
+use super::{RoleSessions, lock};
+use crate::endpoint::credentials::Credentials;
 
 const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const TOKEN: &str = "x-aws-ec2-metadata-token";
@@ -26,7 +27,7 @@ pub struct State {
     pub(super) notices: Mutex<Notices>,
     sessions: Arc<dyn RoleSessions>,
     tokens: Mutex<BTreeMap<String, Timestamp>>,
-    credentials: tokio::sync::Mutex<Option<(RoleCredentials, Timestamp)>>,
+    credentials: Mutex<Option<(Credentials, Timestamp)>>,
 }
 
 impl State {
@@ -37,7 +38,7 @@ impl State {
             notices: Mutex::default(),
             sessions,
             tokens: Mutex::default(),
-            credentials: tokio::sync::Mutex::default(),
+            credentials: Mutex::default(),
         }
     }
 
@@ -48,18 +49,17 @@ impl State {
         tokens.contains_key(token)
     }
 
-    /// The role's credentials, made anew shortly before they end.
-    async fn credentials(&self, role: &str) -> anyhow::Result<(RoleCredentials, Timestamp)> {
-        let mut kept = self.credentials.lock().await;
+    /// The role's credentials and since when, made anew shortly before they end.
+    fn credentials(&self, role: &str) -> (Credentials, Timestamp) {
+        let mut kept = lock(&self.credentials);
         let now = Timestamp::now();
-        if let Some((credentials, since)) = kept.as_ref()
-            && now.checked_add(FRESH).is_ok_and(|soon| soon < credentials.expires)
-        {
-            return Ok((credentials.clone(), *since));
+        let soon = now.saturating_add(FRESH).unwrap_or(Timestamp::MAX);
+        match kept.as_ref() {
+            Some((credentials, since)) if credentials.expires.is_none_or(|end| end > soon) => {
+                (credentials.clone(), *since)
+            }
+            _ => kept.insert((self.sessions.issue(role, &self.facts.instance_id), now)).clone(),
         }
-        let fresh = (self.sessions.issue(role, &self.facts.instance_id).await?, now);
-        *kept = Some(fresh.clone());
-        Ok(fresh)
     }
 }
 
@@ -91,7 +91,7 @@ async fn read(Shared(state): Shared<Arc<State>>, Path(path): Path<String>, heade
     let role = path.strip_prefix("meta-data/iam/security-credentials/");
     if let Some(asked) = role.filter(|r| !r.is_empty()) {
         return match state.facts.role.as_deref() {
-            Some(role) if role == asked => issue(&state, role).await,
+            Some(role) if role == asked => issue(&state, role),
             _ => StatusCode::NOT_FOUND.into_response(),
         };
     }
@@ -102,23 +102,16 @@ async fn read(Shared(state): Shared<Arc<State>>, Path(path): Path<String>, heade
     }
 }
 
-async fn issue(state: &State, role: &str) -> Response {
-    match state.credentials(role).await {
-        Ok((credentials, since)) => {
-            let body = json!({
-                "Code": "Success",
-                "LastUpdated": format!("{since:.0}"),
-                "Type": "AWS-HMAC",
-                "AccessKeyId": credentials.access_key_id,
-                "SecretAccessKey": credentials.secret_access_key.expose_secret(),
-                "Token": credentials.session_token.expose_secret(),
-                "Expiration": format!("{:.0}", credentials.expires),
-            });
-            ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
-        }
-        Err(error) => {
-            tracing::warn!(role, %error, "no credentials for an instance");
-            StatusCode::SERVICE_UNAVAILABLE.into_response()
-        }
-    }
+fn issue(state: &State, role: &str) -> Response {
+    let (credentials, since) = state.credentials(role);
+    let body = json!({
+        "Code": "Success",
+        "LastUpdated": format!("{since:.0}"),
+        "Type": "AWS-HMAC",
+        "AccessKeyId": credentials.access_key_id,
+        "SecretAccessKey": credentials.secret_access_key.expose_secret(),
+        "Token": credentials.session_token.as_ref().map(ExposeSecret::expose_secret),
+        "Expiration": credentials.expires.map(|end| format!("{end:.0}")),
+    });
+    ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }

@@ -2,24 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::*;
 
 struct Sessions;
 
 impl RoleSessions for Sessions {
-    fn issue<'a>(
-        &'a self,
-        role: &'a str,
-        session: &'a str,
-    ) -> BoxFuture<'a, anyhow::Result<RoleCredentials>> {
-        Box::pin(async move {
-            Ok(RoleCredentials {
-                access_key_id: format!("ASIA-{role}-{session}"),
-                secret_access_key: "s".to_owned().into(),
-                session_token: "t".to_owned().into(),
-                expires: Timestamp::now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap(),
-            })
-        })
+    fn issue(&self, role: &str, session: &str) -> Credentials {
+        Credentials {
+            access_key_id: format!("ASIA-{role}-{session}"),
+            secret_access_key: "s".to_owned().into(),
+            session_token: Some("t".to_owned().into()),
+            expires: Some(Timestamp::now() + jiff::SignedDuration::from_hours(1)),
+        }
     }
 }
 
