@@ -1,0 +1,30 @@
+//! What must not be passed: the goals.
+
+use std::time::Duration;
+
+use crate::measure::Measured;
+
+/// Name of a row, longest median, largest resident set in KiB.
+const LIMITS: [(&str, Duration, u64); 3] = [
+    ("environment hook, cold, 20 ms", Duration::from_millis(150), 15 * 1024),
+    ("environment hook, warm, 20 ms", Duration::from_millis(50), 15 * 1024),
+    ("agent-bootstrap --version", Duration::from_millis(10), 15 * 1024),
+];
+
+/// One line for each limit that is passed.
+pub fn check(rows: &[Measured]) -> Vec<String> {
+    let mut passed = Vec::new();
+    for (name, longest, largest) in LIMITS {
+        let Some(row) = rows.iter().find(|row| row.name == name) else {
+            passed.push(format!("{name} was not measured"));
+            continue;
+        };
+        if row.median > longest {
+            passed.push(format!("{name}: median {:?} is over {longest:?}", row.median));
+        }
+        if row.rss_kib > largest {
+            passed.push(format!("{name}: {} KiB resident is over {largest} KiB", row.rss_kib));
+        }
+    }
+    passed
+}

@@ -1,0 +1,74 @@
+//! `make bench`: what a job waits for before it runs. The real program against S3 in memory, at 0 and 20 ms of round
+//! trip, with its calls counted; start-up and sizes of the shipped programs. Prints the table of `docs/benchmarks.md`
+//! and fails when a limit of `limits` is passed.
+//!
+//! Takes the programs from `target/dist`, or from the folder in `TIDEMARK_BENCH_PROGRAMS`.
+
+#![expect(clippy::print_stdout, reason = "a bench's output is its table")]
+
+mod bucket;
+mod limits;
+mod measure;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bucket::Bucket;
+use measure::{Measured, Prelude, measure};
+
+fn programs() -> PathBuf {
+    std::env::var_os("TIDEMARK_BENCH_PROGRAMS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/dist"), PathBuf::from)
+}
+
+fn main() -> ExitCode {
+    let programs = programs();
+    let bootstrap = programs.join("agent-bootstrap");
+    if !bootstrap.is_file() {
+        eprintln!("bench: {} is missing: make dist builds it", bootstrap.display());
+        return ExitCode::FAILURE;
+    }
+    let mut rows = vec![startup(&bootstrap)];
+    for delay in [0, 20] {
+        let bucket = Bucket::start(Duration::from_millis(delay));
+        let prelude = Prelude::new(&bootstrap, &bucket);
+        rows.push(measure(&format!("environment hook, cold, {delay} ms"), 15, || prelude.run_cold()));
+        rows.push(measure(&format!("environment hook, warm, {delay} ms"), 50, || prelude.run()));
+        bucket.forget();
+        let _ = prelude.run();
+        let counted = bucket.counted();
+        println!(
+            "calls of one hook at {delay} ms: {} in {} round trips ({} connections)",
+            counted.calls, counted.rounds, counted.connections
+        );
+    }
+    println!("\n| what | median | p95 | max RSS |\n| --- | --- | --- | --- |");
+    for row in &rows {
+        println!("{row}");
+    }
+    sizes(&programs);
+    let passed = limits::check(&rows);
+    if passed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    for limit in passed {
+        eprintln!("bench: {limit}");
+    }
+    ExitCode::FAILURE
+}
+
+fn startup(program: &Path) -> Measured {
+    measure("agent-bootstrap --version", 100, || measure::version(program))
+}
+
+fn sizes(programs: &Path) {
+    println!("\n| program | size |\n| --- | --- |");
+    for name in ["agent-bootstrap", "scaler", "build-agent", "build-server"] {
+        if let Ok(metadata) = std::fs::metadata(programs.join(name)) {
+            #[expect(clippy::cast_precision_loss, reason = "megabytes with one decimal")]
+            let megabytes = metadata.len() as f64 / 1e6;
+            println!("| {name} | {megabytes:.1} MB |");
+        }
+    }
+}
