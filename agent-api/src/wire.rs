@@ -221,3 +221,40 @@ pub struct ErrorBody {
     /// Shown in the agent's or the job's log.
     pub message: String,
 }
+
+/// `POST stop`: an agent asks to be stopped, from inside a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stop {
+    /// Cancel the running job too. Omitted when false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+}
+
+/// `POST pause`: keep the agent idle.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pause {
+    /// Why, for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    /// Minutes until the agent resumes by itself; absent or 0 is until `POST resume`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_in_minutes: Option<u32>,
+}
+
+/// Answer of `GET token`: what a registration token is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TokenInfo {
+    /// Names the token without giving it away.
+    pub uuid: String,
+    /// For people.
+    pub description: String,
+    /// `registration`.
+    pub token_type: String,
+    /// Whose agents it registers.
+    pub organization_slug: String,
+    /// The same as an id.
+    pub organization_uuid: String,
+}

@@ -1,3 +1,7 @@
 //! `build-server`: the work is in the library of the same name.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    build_server::cli::main()
+}
