@@ -76,7 +76,10 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("agent-bootstrap: {failure}");
+            // A credential helper that has no login says so on stdout; that is no fault to report.
+            if !failure.message.is_empty() {
+                eprintln!("agent-bootstrap: {failure}");
+            }
             failure.exit_code()
         }
     }

@@ -28,6 +28,8 @@ pub use aws_sdk_cloudformation as cloudformation;
 pub use aws_sdk_cloudwatch as cloudwatch;
 #[cfg(feature = "ecr")]
 pub use aws_sdk_ecr as ecr;
+#[cfg(feature = "ecrpublic")]
+pub use aws_sdk_ecrpublic as ecrpublic;
 #[cfg(feature = "kms")]
 pub use aws_sdk_kms as kms;
 #[cfg(feature = "s3")]

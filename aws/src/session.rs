@@ -144,6 +144,7 @@ clients! {
     "cloudformation" cloudformation aws_sdk_cloudformation,
     "cloudwatch" cloudwatch aws_sdk_cloudwatch,
     "ecr" ecr aws_sdk_ecr,
+    "ecrpublic" ecrpublic aws_sdk_ecrpublic,
     "kms" kms aws_sdk_kms,
     "secretsmanager" secretsmanager aws_sdk_secretsmanager,
     "ssm" ssm aws_sdk_ssm,

@@ -6,3 +6,4 @@ pub mod group;
 pub mod imds;
 pub mod instances;
 pub mod moto;
+pub mod registry;
