@@ -11,15 +11,17 @@ pub mod process;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use process::{RegistryError, RegistryProcess};
+use anyhow::Result;
+
+use crate::children::Child;
 
 /// An OCI registry that one user may use with a password. Ends when dropped.
 #[derive(Debug)]
 pub struct OciRegistry {
     /// Where it listens.
     pub addr: SocketAddr,
-    /// The program.
-    pub child: RegistryProcess,
+    /// The program, under its supervisor.
+    pub child: Child,
 }
 
 impl OciRegistry {
@@ -27,9 +29,9 @@ impl OciRegistry {
     ///
     /// # Errors
     /// When the program is not installed or does not come up.
-    pub async fn start(dir: &Path, user: &str, password: &str) -> Result<Self, RegistryError> {
-        let child = RegistryProcess::start(dir, user, password).await?;
-        Ok(Self { addr: child.addr(), child })
+    pub async fn start(dir: &Path, user: &str, password: &str) -> Result<Self> {
+        let (addr, child) = process::start(dir, user, password).await?;
+        Ok(Self { addr, child })
     }
 }
 
@@ -38,8 +40,8 @@ impl OciRegistry {
 pub struct EcrLikeRegistry {
     /// Where it listens.
     pub addr: SocketAddr,
-    /// The program.
-    pub child: RegistryProcess,
+    /// The program, under its supervisor.
+    pub child: Child,
     account: String,
     region: String,
 }
@@ -52,9 +54,9 @@ impl EcrLikeRegistry {
     ///
     /// # Errors
     /// As [`OciRegistry::start`].
-    pub async fn start(dir: &Path, account: &str, region: &str, token: &str) -> Result<Self, RegistryError> {
-        let child = RegistryProcess::start(dir, ECR_USER, token).await?;
-        Ok(Self { addr: child.addr(), child, account: account.to_owned(), region: region.to_owned() })
+    pub async fn start(dir: &Path, account: &str, region: &str, token: &str) -> Result<Self> {
+        let (addr, child) = process::start(dir, ECR_USER, token).await?;
+        Ok(Self { addr, child, account: account.to_owned(), region: region.to_owned() })
     }
 
     /// The item of `TIDEMARK_ECR_HOSTS` that tells the credential helper which registry this host stands for.
@@ -69,6 +71,3 @@ impl EcrLikeRegistry {
 pub fn moto_token(account: &str) -> String {
     format!("{account}-auth-token")
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,30 +7,23 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
+use anyhow::{Context, Result, bail};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-use super::process::RegistryError;
-
 /// Pushes an image that holds one file to `registry/name:tag`; `name` is for example `team/app`.
 ///
 /// # Errors
 /// When skopeo is missing, or the registry refuses user or image.
-pub async fn push(
-    registry: SocketAddr,
-    name: &str,
-    tag: &str,
-    user: &str,
-    password: &str,
-) -> Result<(), RegistryError> {
-    let dir = tempfile::tempdir().map_err(|fault| RegistryError(format!("a folder: {fault}")))?;
+pub async fn push(registry: SocketAddr, name: &str, tag: &str, user: &str, password: &str) -> Result<()> {
+    let dir = tempfile::tempdir().context("push an image: a folder")?;
     let layout = dir.path().join("image");
-    write_layout(&layout, &[("motd", b"high tide\n")]).map_err(RegistryError::at(&layout))?;
+    write_layout(&layout, &[("motd", b"high tide\n")]).context("push an image: its layout")?;
     // Passwords go by file, not on the command line.
     let auth = dir.path().join("auth.json");
-    write_auth(&auth, registry, user, password).map_err(RegistryError::at(&auth))?;
+    write_auth(&auth, registry, user, password).context("push an image: the login")?;
     let pushed = Command::new("skopeo")
         .args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false", "--authfile"])
         .arg(&auth)
@@ -40,12 +33,12 @@ pub async fn push(
         .stdin(Stdio::null())
         .output()
         .await
-        .map_err(|fault| RegistryError(format!("skopeo: {fault}: apt-get install skopeo")))?;
+        .context("push an image: skopeo does not start: run `make setup`")?;
     if pushed.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&pushed.stderr);
-    Err(RegistryError(format!("push of {registry}/{name}:{tag}: {}", said.trim())))
+    bail!("push {registry}/{name}:{tag}: {}", said.trim())
 }
 
 fn write_auth(path: &Path, registry: SocketAddr, user: &str, password: &str) -> std::io::Result<()> {

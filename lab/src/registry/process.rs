@@ -1,165 +1,121 @@
-//! The `docker-registry` program: configuration, password file, start and end.
+//! The `docker-registry` program: configuration, password file, start.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::{Context, Result, bail};
 use serde_json::json;
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+
+use crate::children::{Child, Helper};
 
 /// The Debian package's program.
 const PROGRAM: &str = "docker-registry";
 
-/// Longest wait for the port to open; it takes some 50 ms.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long it may take until it listens; some 50 ms are usual.
+const START: Duration = Duration::from_secs(30);
 
-/// Another process may take the free port before the registry does: then another port is tried.
-const ATTEMPTS: u32 = 5;
+/// A supervisor's exit status for a program that does not exist.
+const NO_SUCH_PROGRAM: i32 = 127;
 
-/// A registry did not start, or an image did not get into it.
-#[derive(Debug, thiserror::Error)]
-#[error("registry: {0}")]
-pub struct RegistryError(pub String);
-
-impl RegistryError {
-    pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.display().to_string();
-        move |fault| Self(format!("{path}: {fault}"))
-    }
-}
-
-/// A running registry; ended when dropped.
-#[derive(Debug)]
-pub struct RegistryProcess {
-    addr: SocketAddr,
-    // Held for its end: tokio stops the program when this is dropped.
-    child: Child,
-}
-
-impl RegistryProcess {
-    /// Starts a registry whose files lie in `dir`, for one user.
-    ///
-    /// # Errors
-    /// When files cannot be written, the program is missing, or its port does not open.
-    pub async fn start(dir: &Path, user: &str, password: &str) -> Result<Self, RegistryError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(RegistryError::at(dir))?;
-        write_passwords(dir, user, password)?;
-        for attempt in 1.. {
-            let addr = free_port().map_err(|e| RegistryError(format!("a free port: {e}")))?;
-            match Self::start_at(dir, addr).await {
-                Err(fault) if attempt == ATTEMPTS || fault.0.contains("apt-get") => return Err(fault),
-                Err(_) => {}
-                started => return started,
-            }
+/// Starts a registry for one user, its files in `dir`, on a free port of 127.0.0.1, and waits until it listens.
+///
+/// # Errors
+/// When its files cannot be written, the program is missing (the message names the package), or it ends or stays
+/// silent; its last line is told.
+pub async fn start(dir: &Path, user: &str, password: &str) -> Result<(SocketAddr, Child)> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("start {PROGRAM}: folder {}", dir.display()))?;
+    write_passwords(&dir.join("htpasswd"), user, password)?;
+    let config = dir.join("config.yml");
+    std::fs::write(&config, configuration(dir))
+        .with_context(|| format!("start {PROGRAM}: write {}", config.display()))?;
+    let log = dir.join("registry.log");
+    let begin = std::fs::metadata(&log).map_or(0, |meta| meta.len());
+    let mut helper = Helper::new(PROGRAM, dir, &log).args(["serve"]).args([&config]);
+    // It takes REGISTRY_* variables for configuration; none of ours may be one.
+    helper.clean_environment = true;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut child = helper.env("PATH", path).start()?;
+    let deadline = tokio::time::Instant::now() + START;
+    let mut pause = tokio::time::interval(Duration::from_millis(20));
+    loop {
+        pause.tick().await;
+        let text = read_from(&log, begin);
+        if let Some(addr) = announced(&text) {
+            return Ok((addr, child));
         }
-        Err(RegistryError("no free port".to_owned()))
-    }
-
-    async fn start_at(dir: &Path, addr: SocketAddr) -> Result<Self, RegistryError> {
-        let config = dir.join("config.yml");
-        fs::write(&config, configuration(dir, addr)).map_err(RegistryError::at(&config))?;
-        let log_path = dir.join("registry.log");
-        let log = File::create(&log_path).map_err(RegistryError::at(&log_path))?;
-        let errors = log.try_clone().map_err(RegistryError::at(&log_path))?;
-        let child = Command::new(PROGRAM)
-            .arg("serve")
-            .arg(&config)
-            // Nothing of ours may change its configuration: it reads REGISTRY_* variables.
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(errors)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|fault| match fault.kind() {
-                io::ErrorKind::NotFound => {
-                    RegistryError(format!("{PROGRAM} is not installed: apt-get install docker-registry"))
-                }
-                _ => RegistryError(format!("{PROGRAM}: {fault}")),
-            })?;
-        let mut registry = Self { addr, child };
-        registry.ready(&log_path).await?;
-        Ok(registry)
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    /// The process's id, while it runs.
-    #[must_use]
-    pub fn pid(&self) -> Option<u32> {
-        self.child.id()
-    }
-
-    /// Ends it and waits until it is gone.
-    ///
-    /// # Errors
-    /// When the process cannot be signalled.
-    pub async fn stop(mut self) -> Result<(), RegistryError> {
-        self.child.kill().await.map_err(|fault| RegistryError(format!("{PROGRAM}: {fault}")))
-    }
-
-    /// The port answers and the program still runs: else the answer was another program's.
-    async fn ready(&mut self, log: &Path) -> Result<(), RegistryError> {
-        let opened = tokio::time::timeout(PATIENCE, async {
-            let mut pause = tokio::time::interval(Duration::from_millis(20));
-            loop {
-                pause.tick().await;
-                if let Ok(Some(status)) = self.child.try_wait() {
-                    return Err(RegistryError(format!("{PROGRAM} ended ({status}): {}", last_line(log))));
-                }
-                if TcpStream::connect(self.addr).await.is_ok() {
-                    return Ok(());
-                }
+        match child.ended()? {
+            Some(NO_SUCH_PROGRAM) => bail!("start {PROGRAM}: not installed: run `make setup`"),
+            Some(code) => {
+                let last = text.lines().last().unwrap_or("no output");
+                bail!("start {PROGRAM}: it ended with {code}: {last} (log: {})", log.display())
             }
-        });
-        match opened.await {
-            Ok(answer) => answer,
-            Err(_) => Err(RegistryError(format!("{PROGRAM} at {}: its port does not open", self.addr))),
+            None if tokio::time::Instant::now() > deadline => {
+                bail!("start {PROGRAM}: silent for {} s (log: {})", START.as_secs(), log.display())
+            }
+            None => {}
         }
     }
 }
 
-fn free_port() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+fn read_from(log: &Path, begin: u64) -> String {
+    let bytes = std::fs::read(log).unwrap_or_default();
+    let begin = usize::try_from(begin).unwrap_or(0).min(bytes.len());
+    String::from_utf8_lossy(&bytes[begin..]).into_owned()
 }
 
-fn last_line(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    text.lines().last().unwrap_or("its log is empty").to_owned()
+/// The address in its log, written once the socket listens.
+fn announced(log: &str) -> Option<SocketAddr> {
+    let (_, after) = log.split_once("listening on ")?;
+    after.split_once(['"', ',', ' ', '\n'])?.0.parse().ok()
 }
 
-/// JSON is YAML, and needs no care with quoting.
-fn configuration(dir: &Path, addr: SocketAddr) -> String {
+/// JSON is YAML, and needs no care with quoting. Port 0: the system chooses, and nobody can take it in between.
+fn configuration(dir: &Path) -> String {
     json!({
         "version": "0.1",
-        "log": { "level": "warn" },
+        "log": { "level": "info", "accesslog": { "disabled": true } },
         "storage": {
             "filesystem": { "rootdirectory": dir.join("storage") },
             "delete": { "enabled": true }
         },
-        "http": { "addr": addr.to_string(), "relativeurls": true },
+        "http": { "addr": "127.0.0.1:0", "relativeurls": true },
         "auth": { "htpasswd": { "realm": "lab", "path": dir.join("htpasswd") } }
     })
     .to_string()
 }
 
-/// The registry takes bcrypt only. The lowest cost will do: the password lives as long as the lab, beside the file.
-fn write_passwords(dir: &Path, user: &str, password: &str) -> Result<PathBuf, RegistryError> {
-    let hash = bcrypt::hash(password, 4).map_err(|fault| RegistryError(format!("password's hash: {fault}")))?;
-    let path = dir.join("htpasswd");
-    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
-    let written = open.and_then(|mut file| writeln!(file, "{user}:{hash}"));
-    written.map_err(RegistryError::at(&path))?;
-    Ok(path)
+/// The registry takes bcrypt only. The lowest cost will do: the password is the lab's own, and does not outlive it.
+fn write_passwords(path: &Path, user: &str, password: &str) -> Result<()> {
+    let hash = bcrypt::hash(password, 4).context("start docker-registry: hash of the password")?;
+    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    open.and_then(|mut file| writeln!(file, "{user}:{hash}"))
+        .with_context(|| format!("start {PROGRAM}: write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_taken_from_a_whole_word() {
+        let line = r#"time="t" level=info msg="listening on 127.0.0.1:37665" go.version=go1.19.8"#;
+        assert_eq!(announced(line), Some("127.0.0.1:37665".parse().unwrap()));
+        assert_eq!(announced(r#"msg="listening on 127.0.0.1:376"#), None);
+    }
+
+    #[test]
+    fn passwords_are_hashed_and_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("htpasswd");
+        write_passwords(&path, "robot", "pa:ss").unwrap();
+        let line = std::fs::read_to_string(&path).unwrap();
+        assert!(line.starts_with("robot:$2") && !line.contains("pa:ss"), "{line}");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }
