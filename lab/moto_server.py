@@ -1,8 +1,8 @@
 """moto's server, taught what the stack template needs: run it as `.venv/bin/python lab/moto_server.py -H … -p …`.
 
 moto's CloudFormation skips AWS::SecretsManager::Secret, and whatever refers to the secret (user data, policies, the
-scaler's environment) is then left with a hole. It also forgets the ManagedPolicyArns of a role. Names and ARNs are
-made as CloudFormation makes them.
+scaler's environment) is then left with a hole. It also forgets the ManagedPolicyArns of a role, and a stack's VPC
+cannot be deleted because its routes stay. Names and ARNs are made as CloudFormation makes them.
 It also skips AWS::AutoScaling::LifecycleHook and AWS::S3::BucketPolicy, which the lab then takes from moto.
 """
 
@@ -15,6 +15,8 @@ os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
 
 from moto.autoscaling.models import autoscaling_backends  # noqa: E402
 from moto.core.common_models import CloudFormationModel  # noqa: E402
+from moto.ec2.models import ec2_backends  # noqa: E402
+from moto.ec2.models.vpcs import VPC  # noqa: E402
 from moto.iam.models import Role, iam_backends  # noqa: E402
 from moto.s3.models import s3_backends  # noqa: E402
 from moto.secretsmanager.models import secretsmanager_backends  # noqa: E402
@@ -180,6 +182,25 @@ class StackBucketPolicy(CloudFormationModel):
             s3_backends[account_id]["aws"].delete_bucket_policy(bucket)
 
 
+def delete_routes_with_vpc():
+    """Deletes a stack's route tables and gateway, which moto's CloudFormation leaves behind, before its VPC."""
+    delete = VPC.delete_from_cloudformation_json.__func__
+
+    def delete_all(cls, resource_name, cloudformation_json, account_id, region_name):
+        ec2 = ec2_backends[account_id][region_name]
+        for table in ec2.describe_route_tables(filters={"vpc-id": resource_name}):
+            if not table.main_association_id:
+                table._associations.clear()
+                ec2.delete_route_table(table.id)
+        for gateway in ec2.describe_internet_gateways(filters={"attachment.vpc-id": resource_name}):
+            ec2.detach_internet_gateway(gateway.id, resource_name)
+            ec2.delete_internet_gateway(gateway.id)
+        delete(cls, resource_name, cloudformation_json, account_id, region_name)
+
+    VPC.delete_from_cloudformation_json = classmethod(delete_all)
+
+
 if __name__ == "__main__":
+    delete_routes_with_vpc()
     attach_managed_policies()
     sys.exit(main())
