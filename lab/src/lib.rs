@@ -3,6 +3,7 @@
 pub mod children;
 pub mod endpoint;
 pub mod group;
+pub mod iam;
 pub mod imds;
 pub mod instances;
 pub mod moto;
