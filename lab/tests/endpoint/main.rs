@@ -1,5 +1,6 @@
 //! Real clients (awscli, boto3, the AWS SDK for Rust) through the endpoint, in front of a real moto.
 
+#[cfg(test)]
 mod stage;
 
 use stage::Stage;
