@@ -106,12 +106,16 @@ class StackLifecycleHook(CloudFormationModel):
 
     __module__ = "moto.autoscaling.models"
 
-    def __init__(self, name):
+    def __init__(self, name, group):
         self.name = name
+        self.group = group
 
     @property
     def physical_resource_id(self):
         return self.name
+
+    def delete(self, account_id, region_name):
+        autoscaling_backends[account_id][region_name].delete_lifecycle_hook(self.group, self.name)
 
     @staticmethod
     def cloudformation_name_type():
@@ -132,16 +136,11 @@ class StackLifecycleHook(CloudFormationModel):
             int(properties.get("HeartbeatTimeout", 3600)),
             properties.get("DefaultResult", "ABANDON"),
         )
-        return cls(name)
+        return cls(name, properties["AutoScalingGroupName"])
 
     @classmethod
     def update_from_cloudformation_json(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
         return cls.create_from_cloudformation_json(original_resource.name, cloudformation_json, account_id, region_name)
-
-    @classmethod
-    def delete_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name):
-        group = cloudformation_json["Properties"]["AutoScalingGroupName"]
-        autoscaling_backends[account_id][region_name].delete_lifecycle_hook(group, resource_name)
 
 
 class StackBucketPolicy(CloudFormationModel):
@@ -155,6 +154,9 @@ class StackBucketPolicy(CloudFormationModel):
     @property
     def physical_resource_id(self):
         return self.bucket
+
+    def delete(self, account_id, region_name):
+        s3_backends[account_id]["aws"].delete_bucket_policy(self.bucket)
 
     @staticmethod
     def cloudformation_name_type():
@@ -174,12 +176,6 @@ class StackBucketPolicy(CloudFormationModel):
     @classmethod
     def update_from_cloudformation_json(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
         return cls.create_from_cloudformation_json(new_resource_name, cloudformation_json, account_id, region_name)
-
-    @classmethod
-    def delete_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name):
-        bucket = cloudformation_json["Properties"]["Bucket"]
-        if bucket in s3_backends[account_id]["aws"].buckets:
-            s3_backends[account_id]["aws"].delete_bucket_policy(bucket)
 
 
 def delete_routes_with_vpc():
