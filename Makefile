@@ -34,7 +34,7 @@ soak: build ## the long tests
 	@cargo nextest run --workspace --locked --run-ignored only
 
 bench: dist ## measure start-up, hook and sizes
-	@scripts/bench
+	@cargo bench --quiet --locked -p tests --bench prelude
 
 dist: ## programs and scaler.zip as they are shipped
 	@scripts/setup dist
