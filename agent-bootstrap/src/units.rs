@@ -1,1 +1,59 @@
-//! The unit manager: how agents and services are started and stopped. systemd on an AMI, processes in the lab.
+//! The unit manager: how agents are started and stopped. systemd on an AMI, plain processes in the lab.
+
+pub mod process;
+pub mod processes;
+pub mod systemd;
+
+use std::path::PathBuf;
+
+use crate::failure::Failure;
+use crate::layout::Layout;
+
+pub use processes::Processes;
+pub use systemd::Systemd;
+
+/// An agent to be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentUnit {
+    /// Counts from 1.
+    pub number: u32,
+    /// Its name at the CI.
+    pub name: String,
+    /// The agent program.
+    pub program: PathBuf,
+}
+
+/// Starts and stops agents, each known by its number.
+pub trait UnitManager {
+    /// Starts an agent that does not run; does nothing where it runs.
+    ///
+    /// # Errors
+    /// Names the unit and what to look at.
+    fn start(&self, unit: &AgentUnit) -> Result<(), Failure>;
+
+    /// Tells an agent to finish its job and leave, without waiting for it.
+    ///
+    /// # Errors
+    /// Names the unit.
+    fn stop(&self, number: u32) -> Result<(), Failure>;
+
+    /// Does the agent run (it may be leaving)?
+    ///
+    /// # Errors
+    /// When that cannot be told: unknown is not stopped.
+    fn is_active(&self, number: u32) -> Result<bool, Failure>;
+}
+
+/// The manager of this machine, `TIDEMARK_UNIT_MANAGER` deciding.
+///
+/// # Errors
+/// When the variable names none.
+pub fn of_machine(layout: &Layout, name: Option<&str>) -> Result<Box<dyn UnitManager>, Failure> {
+    match name.filter(|n| !n.is_empty()) {
+        None | Some("systemd") => Ok(Box::new(Systemd::new(layout.clone()))),
+        Some("processes") => Ok(Box::new(Processes::new(layout.clone()))),
+        Some(other) => {
+            Err(Failure::config(format!("TIDEMARK_UNIT_MANAGER: `{other}` is neither systemd nor processes")))
+        }
+    }
+}

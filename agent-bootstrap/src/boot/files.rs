@@ -1,0 +1,100 @@
+//! Files and folders of an instance, each with its mode and owner, written whole or not at all.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Uid, User};
+
+use crate::failure::Failure;
+
+/// The user that agents run as on an AMI.
+pub const AGENT_USER: &str = "buildkite-agent";
+
+/// Whom the agents' files belong to: the agents' user where this process may give files away, else itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner(Option<(Uid, Gid)>);
+
+impl Owner {
+    /// The agents' user, if there is one and this process is root.
+    #[must_use]
+    pub fn of_agents() -> Self {
+        let user = Uid::effective().is_root().then(|| User::from_name(AGENT_USER).ok().flatten()).flatten();
+        Self(user.map(|u| (u.uid, u.gid)))
+    }
+
+    /// This process's own user.
+    #[must_use]
+    pub fn own() -> Self {
+        Self(None)
+    }
+}
+
+/// Makes a folder and those above it; the last one gets the mode and the owner.
+///
+/// # Errors
+/// Names the folder.
+pub fn folder(path: &Path, mode: u32, owner: Owner) -> Result<(), Failure> {
+    let made = std::fs::create_dir_all(path)
+        .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)))
+        .and_then(|()| give(path, owner, true));
+    made.map_err(|e| Failure::failed(format!("folder {}: {e}", path.display())))
+}
+
+/// Writes a file through a neighbour that is renamed, so that a reader sees the old or the new one.
+///
+/// # Errors
+/// Names the file.
+pub fn file(path: &Path, content: &[u8], mode: u32, owner: Owner) -> Result<(), Failure> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let write = || -> std::io::Result<()> {
+        let mut new = tempfile::Builder::new()
+            .prefix(".new-")
+            .permissions(std::fs::Permissions::from_mode(0o600))
+            .tempfile_in(folder)?;
+        new.write_all(content)?;
+        give(new.path(), owner, mode & 0o200 == 0)?;
+        new.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+        new.as_file().sync_all()?;
+        new.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|e| Failure::failed(format!("file {}: {e}", path.display())))
+}
+
+/// Folders belong to the owner; files that only root may change are merely readable for the owner's group.
+fn give(path: &Path, owner: Owner, wholly: bool) -> std::io::Result<()> {
+    let Some((uid, gid)) = owner.0 else { return Ok(()) };
+    nix::unistd::chown(path, wholly.then_some(uid), Some(gid)).map_err(std::io::Error::from)
+}
+
+/// Makes or renews a link to `target`.
+///
+/// # Errors
+/// Names the link.
+pub fn link(path: &Path, target: &Path) -> Result<(), Failure> {
+    if std::fs::read_link(path).is_ok_and(|to| to == target) {
+        return Ok(());
+    }
+    let neighbour = path.with_extension("new");
+    let made = std::fs::remove_file(&neighbour).or_else(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Ok(()),
+        _ => Err(e),
+    });
+    made.and_then(|()| std::os::unix::fs::symlink(target, &neighbour))
+        .and_then(|()| std::fs::rename(&neighbour, path))
+        .map_err(|e| Failure::failed(format!("link {}: {e}", path.display())))
+}
+
+/// The full path of a program: as given if it has a slash, else beside this program, else on `PATH`.
+#[must_use]
+pub fn program(name: &str, search: &[PathBuf]) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(PathBuf::from(name)).filter(|p| is_executable(p));
+    }
+    search.iter().map(|folder| folder.join(name)).find(|p| is_executable(p))
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}

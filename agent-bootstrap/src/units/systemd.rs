@@ -1,0 +1,74 @@
+//! Agents as systemd units `tidemark-agent@N.service` (`units/` of this crate holds their texts).
+
+use std::process::{Command, Output};
+
+use super::{AgentUnit, UnitManager};
+use crate::boot::files::{self, Owner};
+use crate::failure::Failure;
+use crate::layout::Layout;
+
+/// Agents as systemd units.
+#[derive(Debug, Clone)]
+pub struct Systemd {
+    layout: Layout,
+}
+
+impl Systemd {
+    /// Agents of the instance with these paths.
+    #[must_use]
+    pub fn new(layout: Layout) -> Self {
+        Self { layout }
+    }
+}
+
+fn unit(number: u32) -> String {
+    format!("tidemark-agent@{number}.service")
+}
+
+fn systemctl(arguments: &[&str]) -> Result<Output, Failure> {
+    Command::new("systemctl")
+        .args(arguments)
+        .output()
+        .map_err(|e| Failure::failed(format!("systemctl {}: {e}", arguments.join(" "))))
+}
+
+fn succeed(arguments: &[&str], unit: &str) -> Result<(), Failure> {
+    let output = systemctl(arguments)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().next().unwrap_or_default();
+    Err(Failure::failed(format!("systemctl {}: {said}; see `journalctl -u {unit}`", arguments.join(" "))))
+}
+
+impl UnitManager for Systemd {
+    fn start(&self, agent: &AgentUnit) -> Result<(), Failure> {
+        let unit = unit(agent.number);
+        let environment = self.layout.run().join(format!("agent-{}.env", agent.number));
+        let text = format!(
+            "BUILDKITE_AGENT_NAME={}\nTIDEMARK_AGENT_PROGRAM={}\n",
+            agent.name,
+            agent.program.display()
+        );
+        files::file(&environment, text.as_bytes(), 0o644, Owner::own())?;
+        succeed(&["start", &unit], &unit)
+    }
+
+    fn stop(&self, number: u32) -> Result<(), Failure> {
+        let unit = unit(number);
+        // The stop may last as long as a job does.
+        succeed(&["stop", "--no-block", &unit], &unit)
+    }
+
+    fn is_active(&self, number: u32) -> Result<bool, Failure> {
+        let output = systemctl(&["show", "--property=ActiveState", "--value", &unit(number)])?;
+        match String::from_utf8_lossy(&output.stdout).trim() {
+            "inactive" | "failed" => Ok(false),
+            "active" | "activating" | "deactivating" | "reloading" => Ok(true),
+            other => {
+                Err(Failure::failed(format!("systemctl show {}: unknown state `{other}`", unit(number))))
+            }
+        }
+    }
+}
