@@ -159,7 +159,11 @@ impl<S: TokenSource> Helper<S> {
     /// Clients get every listed login at once and fail when one fails, so ECR hosts are listed only with a token.
     async fn list(&self, now: Timestamp) -> Result<Zeroizing<String>, Refusal> {
         let mut listed = BTreeMap::new();
-        let known = self.known.iter().filter_map(|server| Some((server, self.settings.registry(server)?)));
+        let mut known = self.tokens.as_ref().map_or_else(Vec::new, |tokens| tokens.hosts(now));
+        known.extend(self.known.iter().cloned());
+        known.sort();
+        known.dedup();
+        let known = known.iter().filter_map(|server| Some((server, self.settings.registry(server)?)));
         let asked = known.map(async |(server, registry)| (server, self.token(server, &registry, now).await));
         for (server, token) in join_all(asked).await {
             match token {

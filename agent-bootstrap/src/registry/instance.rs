@@ -21,9 +21,9 @@ pub fn defaults(layout: &Layout) -> BTreeMap<String, String> {
 pub fn account_and_region(layout: &Layout) -> (Option<Account>, Option<String>) {
     let content = fs::read(layout.instance_file()).unwrap_or_default();
     let identity: Value = serde_json::from_slice(&content).unwrap_or_default();
-    let text = |names: [&str; 2]| names.iter().find_map(|n| identity[*n].as_str()).map(str::to_owned);
-    let account = text(["account", "account_id"]).and_then(|a| Account::parse(&a));
-    (account, text(["region", "aws_region"]))
+    let text = |name: &str| identity[name].as_str().map(str::to_owned);
+    let account = text("account-id").and_then(|a| Account::parse(&a));
+    (account, text("region"))
 }
 
 #[cfg(test)]
@@ -38,7 +38,7 @@ mod tests {
         assert_eq!(account_and_region(&layout), (None, None));
         fs::create_dir_all(layout.instance_file().parent().unwrap()).unwrap();
         fs::write(layout.hook_settings(), "# defaults\nAWS_ECR_LOGIN=false\n\nX=a=b\n").unwrap();
-        fs::write(layout.instance_file(), r#"{"account":"123456789012","region":"eu-west-1"}"#).unwrap();
+        fs::write(layout.instance_file(), r#"{"account-id":"123456789012","region":"eu-west-1"}"#).unwrap();
         assert_eq!(defaults(&layout)["X"], "a=b");
         let (account, region) = account_and_region(&layout);
         assert_eq!((account.unwrap().as_str(), region.as_deref()), ("123456789012", Some("eu-west-1")));

@@ -88,6 +88,17 @@ impl Tokens {
         Ok(token)
     }
 
+    /// The hosts with a token that can still be handed out.
+    #[must_use]
+    pub fn hosts(&self, now: Timestamp) -> Vec<Server> {
+        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let entries = files.filter_map(|file| {
+            let content = Zeroizing::new(fs::read(file.path()).ok()?);
+            serde_json::from_slice::<Entry>(&content).ok()
+        });
+        entries.filter(|e| usable(e.expires, now)).filter_map(|e| Server::parse(&e.host).ok()).collect()
+    }
+
     /// Forgets the token of `server`; true when there was one.
     pub fn forget(&self, server: &Server) -> bool {
         fs::remove_file(self.path(server, "json")).is_ok()
@@ -173,6 +184,8 @@ mod tests {
             tokens.get(&server, &ecr, now, &source).await.unwrap();
             assert_eq!(source.calls.get(), calls, "after {hours} h");
         }
+        assert_eq!(tokens.hosts(start()), std::slice::from_ref(&server));
+        assert!(tokens.hosts(start() + SignedDuration::from_hours(12)).is_empty());
         assert!(tokens.forget(&server) && !tokens.forget(&server));
     }
 
