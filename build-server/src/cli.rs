@@ -3,7 +3,12 @@
 mod builds;
 mod client;
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -91,7 +96,8 @@ impl From<ServeArgs> for Config {
 pub fn main() -> ExitCode {
     let filter =
         tracing_subscriber::EnvFilter::try_from_env("BUILD_SERVER_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     // A second install is only refused, and then there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();

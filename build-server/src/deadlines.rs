@@ -101,6 +101,7 @@ pub fn overdue(now: i64, held: &[Held], connected: &[Connected], limits: &Limits
 fn without_agent(job: &Held) -> Step {
     match job.state {
         JobState::Assigned => give_back(job),
+        JobState::Accepted => not_started(job),
         _ => end(job, "its agent was lost"),
     }
 }
@@ -110,10 +111,7 @@ fn late(now: i64, job: &Held, limits: &Limits) -> Option<Step> {
     let abandoned = job.agent_pinged > job.job_heard && now - job.job_heard > limits.abandoned;
     match job.state {
         JobState::Assigned => (waited > limits.accept).then(|| give_back(job)),
-        JobState::Accepted if waited > limits.start || abandoned => {
-            // A start that comes now is refused, so nothing of this job can have run.
-            Some(if job.attempts < ATTEMPTS { give_back(job) } else { end(job, "no agent could start it") })
-        }
+        JobState::Accepted if waited > limits.start || abandoned => Some(not_started(job)),
         JobState::Running if abandoned => {
             Some(end(job, "its agent asked for other work without finishing it"))
         }
@@ -127,6 +125,11 @@ fn late(now: i64, job: &Held, limits: &Limits) -> Option<Step> {
         }
         _ => None,
     }
+}
+
+/// A start that comes now is refused, so nothing of this job can have run: another agent may try, but not for ever.
+fn not_started(job: &Held) -> Step {
+    if job.attempts < ATTEMPTS { give_back(job) } else { end(job, "no agent could start it") }
 }
 
 fn give_back(job: &Held) -> Step {
@@ -186,13 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_agent_gives_back_what_it_had_not_accepted_and_ends_the_rest() {
+    fn a_lost_agent_gives_back_what_it_had_not_started_and_ends_the_rest() {
         let lose = Step::Lose { agent: "a".into() };
-        assert_eq!(
-            decided(151, held(Assigned, 145), 100),
-            [Step::GiveBack { job: "j".into(), from: Assigned }, lose.clone()]
-        );
-        for state in [Accepted, Running, Canceling, TimingOut] {
+        for from in [Assigned, Accepted] {
+            let back = Step::GiveBack { job: "j".into(), from };
+            assert_eq!(decided(151, held(from, 145), 100), [back, lose.clone()]);
+        }
+        for state in [Running, Canceling, TimingOut] {
             let end = Step::End { job: "j".into(), from: state, reason: "its agent was lost" };
             assert_eq!(decided(151, held(state, 145), 100), [end, lose.clone()]);
         }

@@ -19,7 +19,6 @@ use axum::{
     response::Response,
     routing::{get, post, put},
 };
-use jiff::Timestamp;
 use reply::{message, not_here};
 
 use crate::{config::Config, presence::Presence, store::Store, token::Tokens};
@@ -35,6 +34,8 @@ pub struct Server {
     pub store: Store,
     /// When agents were last heard of.
     pub presence: Presence,
+    /// What time it is; tests move it.
+    pub clock: Clock,
     /// What the server was told.
     pub config: Config,
     /// How people reach it, without a final slash.
@@ -45,11 +46,16 @@ pub struct Server {
     pub api_tokens: Tokens,
 }
 
+/// Tells Unix milliseconds.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
 type Shared = State<Arc<Server>>;
 
-/// Unix milliseconds.
-pub(crate) fn now() -> i64 {
-    Timestamp::now().as_millisecond()
+impl Server {
+    /// Unix milliseconds.
+    pub fn now(&self) -> i64 {
+        (self.clock)()
+    }
 }
 
 /// All routes. Whatever is not here is a 404 at once: newer agents try a streaming service at the host's root and
@@ -119,8 +125,10 @@ async fn around(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let began = std::time::Instant::now();
     let answer = tokio::time::timeout(TIME_LIMIT, next.run(request)).await;
-    let mut answer = answer
-        .unwrap_or_else(|_| message(StatusCode::SERVICE_UNAVAILABLE, "the request took too long; try again"));
+    let mut answer = match answer {
+        Ok(answer) => reply::as_message(answer).await,
+        Err(_) => message(StatusCode::SERVICE_UNAVAILABLE, "the request took too long; try again"),
+    };
     let status = answer.status().as_u16();
     let ms = began.elapsed().as_millis();
     if status >= 500 {

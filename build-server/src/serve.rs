@@ -10,13 +10,14 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
     config::Config,
     deadlines::{self, Connected, Step},
-    http::{self, Server},
+    http::{self, Clock, Server},
     presence::Presence,
     refusal::Refusal,
     store::{Store, agents, jobs},
@@ -26,7 +27,7 @@ use crate::{
 /// How long open requests may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 /// How often time limits are looked at.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(500);
 /// Agents that left are forgotten after a day.
 const FORGET_AFTER: i64 = 24 * 3600 * 1000;
 
@@ -50,8 +51,13 @@ impl Running {
     }
 }
 
-/// Starts a server. Returns once it listens and `address` stands in its folder.
+/// Starts a server by the system's clock. Returns once it listens and `address` stands in its folder.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
+    start_at(config, Arc::new(|| Timestamp::now().as_millisecond())).await
+}
+
+/// The same by another clock.
+pub async fn start_at(config: Config, clock: Clock) -> anyhow::Result<Running> {
     let faults = config.faults();
     if !faults.is_empty() {
         bail!("{}", faults.join("; "));
@@ -72,8 +78,9 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     write_address(&config.data, &address)?;
     let base_url =
         config.base_url.clone().unwrap_or_else(|| address.clone()).trim_end_matches('/').to_owned();
-    let presence = Presence::starting(http::now());
-    let server = Arc::new(Server { store, presence, config, base_url, registration_tokens, api_tokens });
+    let presence = Presence::starting(clock());
+    let server =
+        Arc::new(Server { store, presence, clock, config, base_url, registration_tokens, api_tokens });
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(watch_limits(Arc::clone(&server), stopped.clone()));
     let until = wait_for(stopped);
@@ -119,7 +126,7 @@ async fn watch_limits(server: Arc<Server>, mut stopped: watch::Receiver<bool>) {
             _ = ticks.tick() => {}
             _ = stopped.changed() => return,
         }
-        if let Err(fault) = enforce_limits(&server, http::now()).await {
+        if let Err(fault) = enforce_limits(&server, server.now()).await {
             tracing::error!("time limits could not be enforced, trying again: {fault}");
         }
     }

@@ -16,7 +16,6 @@ use uuid::Uuid;
 use super::{
     Server, Shared,
     authority::{Registration, Session, User},
-    now,
     reply::Payload,
 };
 use crate::{
@@ -60,7 +59,8 @@ pub async fn register(
         tags: request.tags.clone(),
         request_headers: None,
     };
-    server.store.run(move |db| agents::register(db, &id, &request, &digest, now())).await?;
+    let now = server.now();
+    server.store.run(move |db| agents::register(db, &id, &request, &digest, now)).await?;
     Ok(Json(answer))
 }
 
@@ -99,8 +99,8 @@ pub async fn heartbeat(
 }
 
 pub async fn ping(State(server): Shared, Session(agent): Session) -> Result<Json<Ping>, Refusal> {
-    let shared = Arc::clone(&server);
-    server.store.run(move |db| answer_ping(db, &shared, &agent, now())).await.map(Json)
+    let (shared, now) = (Arc::clone(&server), server.now());
+    server.store.run(move |db| answer_ping(db, &shared, &agent, now)).await.map(Json)
 }
 
 fn answer_ping(db: &Connection, server: &Server, agent: &Agent, now: i64) -> Result<Ping, Refusal> {
@@ -143,10 +143,10 @@ fn offer(job: &str) -> Ping {
 }
 
 pub async fn disconnect(State(server): Shared, Session(agent): Session) -> Result<Json<Value>, Refusal> {
-    let id = agent.id.clone();
+    let (id, now) = (agent.id.clone(), server.now());
     let leave = move |db: &Connection| {
-        jobs::give_up(db, &agent.id, now())?;
-        agents::leave(db, &agent.id, "disconnected", now())
+        jobs::give_up(db, &agent.id, now)?;
+        agents::leave(db, &agent.id, "disconnected", now)
     };
     server.store.run(leave).await?;
     server.presence.forget(&id);
@@ -174,13 +174,14 @@ pub async fn stop_from_outside(
 }
 
 async fn stop_agent(server: &Server, id: String, force: bool) -> Result<Json<Value>, Refusal> {
+    let now = server.now();
     let stop = move |db: &Connection| {
         if agents::by_id(db, &id)?.is_none() {
             return Err(Refusal::not_found("agent", &id));
         }
         agents::stop(db, &id)?;
         if let Some(job) = jobs::held_by(db, &id)?.filter(|_| force) {
-            jobs::cancel(db, &job, now())?;
+            jobs::cancel(db, &job, now)?;
         }
         Ok(())
     };
@@ -195,7 +196,8 @@ pub async fn pause(
 ) -> Result<Json<Value>, Refusal> {
     let pause: Pause = payload.json()?;
     let minutes = pause.timeout_in_minutes.filter(|minutes| *minutes > 0).map(i64::from);
-    let until = minutes.map_or(i64::MAX, |minutes| now().saturating_add(minutes * 60_000));
+    let now = server.now();
+    let until = minutes.map_or(i64::MAX, |minutes| now.saturating_add(minutes * 60_000));
     server.store.run(move |db| agents::pause(db, &agent.id, Some(until))).await?;
     Ok(Json(json!({})))
 }

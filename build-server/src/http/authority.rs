@@ -7,7 +7,7 @@ use axum::{
     http::{header::AUTHORIZATION, request::Parts},
 };
 
-use super::{Server, now};
+use super::Server;
 use crate::{
     presence::Sign,
     refusal::Refusal,
@@ -75,7 +75,7 @@ impl FromRequestParts<Arc<Server>> for Session {
             _ if path.contains("/jobs/") => Sign::Job,
             _ => Sign::Life,
         };
-        server.presence.note(&agent.id, sign, now());
+        server.presence.note(&agent.id, sign, server.now());
         Ok(Self(agent))
     }
 }

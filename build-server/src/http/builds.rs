@@ -8,7 +8,7 @@ use axum::{
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
-use super::{Shared, authority::User, now, reply::Payload};
+use super::{Shared, authority::User, reply::Payload};
 use crate::{
     refusal::Refusal,
     request::BuildRequest,
@@ -43,8 +43,9 @@ pub async fn create(
     if !faults.is_empty() {
         return Err(Refusal::invalid(faults.join("; ")));
     }
+    let now = server.now();
     let create = move |db: &Connection| {
-        let created = builds::create(db, &request, now())?;
+        let created = builds::create(db, &request, now)?;
         Ok((created.new, views::build(db, created.number)?))
     };
     let (new, build) = server.store.run(create).await?;
@@ -77,9 +78,10 @@ pub async fn cancel(
     Path(id): Path<String>,
     _: User,
 ) -> Result<Json<BuildView>, Refusal> {
+    let now = server.now();
     let cancel = move |db: &Connection| {
         let number = builds::number(db, &id)?;
-        jobs::cancel_build(db, number, now())?;
+        jobs::cancel_build(db, number, now)?;
         views::build(db, number)
     };
     server.store.run(cancel).await.map(Json)

@@ -10,7 +10,7 @@ use axum::{
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use super::{Server, Shared, authority::Session, now, reply::Payload};
+use super::{Server, Shared, authority::Session, reply::Payload};
 use crate::{
     environment::{self, Facts},
     output::CHUNK_BYTES,
@@ -29,11 +29,11 @@ pub async fn accept(
     Path(id): Path<String>,
     Session(agent): Session,
 ) -> Result<Json<Job>, Refusal> {
-    let shared = Arc::clone(&server);
+    let (shared, now) = (Arc::clone(&server), server.now());
     let accept = move |db: &Connection| {
         let job = own(db, &id, &agent)?;
         match job.state {
-            JobState::Assigned => drop(jobs::advance(db, &job.id, job.state, JobState::Accepted, now())?),
+            JobState::Assigned => drop(jobs::advance(db, &job.id, job.state, JobState::Accepted, now)?),
             // The answer to the first accept was lost.
             JobState::Accepted => {}
             state => return Err(Refusal::invalid(format!("job {id} cannot be accepted: it is {state}"))),
@@ -48,7 +48,7 @@ pub async fn acquire(
     Path(id): Path<String>,
     Session(agent): Session,
 ) -> Result<Json<Job>, Refusal> {
-    let shared = Arc::clone(&server);
+    let (shared, now) = (Arc::clone(&server), server.now());
     let acquire = move |db: &Connection| {
         let refuse = |why: String| Err(Refusal::invalid(format!("job {id} cannot be acquired: {why}")));
         let job = match jobs::by_id(db, &id) {
@@ -60,12 +60,12 @@ pub async fn acquire(
             if jobs::held_by(db, &agent.id)?.is_some() {
                 return refuse("this agent has another job".into());
             }
-            if !jobs::assign(db, &job.id, &agent.id, &agent.name, now())? {
+            if !jobs::assign(db, &job.id, &agent.id, &agent.name, now)? {
                 return refuse(format!("it is {}", job.state));
             }
         }
         if !mine || job.state == JobState::Assigned {
-            jobs::advance(db, &job.id, JobState::Assigned, JobState::Accepted, now())?;
+            jobs::advance(db, &job.id, JobState::Assigned, JobState::Accepted, now)?;
         } else if job.state != JobState::Accepted {
             return refuse(format!("it is {}", job.state));
         }
@@ -115,10 +115,11 @@ pub async fn start(
     Path(id): Path<String>,
     Session(agent): Session,
 ) -> Result<Json<Value>, Refusal> {
+    let now = server.now();
     let start = move |db: &Connection| {
         let job = own(db, &id, &agent)?;
         match job.state {
-            JobState::Accepted => drop(jobs::advance(db, &job.id, job.state, JobState::Running, now())?),
+            JobState::Accepted => drop(jobs::advance(db, &job.id, job.state, JobState::Running, now)?),
             // The answer to the first start was lost; a cancel since then reaches the agent by the state.
             JobState::Running | JobState::Canceling | JobState::TimingOut => {}
             state => return Err(Refusal::invalid(format!("job {id} cannot start: it is {state}"))),
@@ -171,10 +172,11 @@ pub async fn finish(
     payload: Payload,
 ) -> Result<Json<Value>, Refusal> {
     let finish: JobFinish = payload.json()?;
+    let now = server.now();
     let end = move |db: &Connection| {
         let job = own(db, &id, &agent)?;
         if !job.state.ended() {
-            jobs::finish(db, &job, &finish, now())?;
+            jobs::finish(db, &job, &finish, now)?;
         }
         if finish.ignore_agent_in_dispatches == Some(true) {
             crate::store::agents::ignore(db, &agent.id)?;

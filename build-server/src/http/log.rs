@@ -46,12 +46,10 @@ pub async fn chunk(
     State(server): Shared,
     Path(id): Path<String>,
     Session(agent): Session,
-    query: Result<Query<ChunkQuery>, axum::extract::rejection::QueryRejection>,
+    Query(ChunkQuery { sequence, offset }): Query<ChunkQuery>,
     headers: HeaderMap,
     payload: Payload,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
-    let Query(ChunkQuery { sequence, offset }) =
-        query.map_err(|fault| Refusal::invalid(fault.body_text()))?;
     if !(1..=SEQUENCE_LIMIT).contains(&sequence) || offset < 0 {
         return Err(Refusal::invalid(format!(
             "sequence {sequence}: use 1 to {SEQUENCE_LIMIT}, offset from 0"

@@ -5,7 +5,7 @@ use axum::{
     Json,
     body::{Bytes, to_bytes},
     extract::{FromRequest, Request},
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{MethodRouter, any},
 };
@@ -40,6 +40,19 @@ impl IntoResponse for Refusal {
         }
         message(status, self.to_string())
     }
+}
+
+/// The framework's own refusals of a path or a query are plain text with 400: agents want a message in JSON, and 422
+/// where asking again is no use.
+pub async fn as_message(answer: Response) -> Response {
+    let status = answer.status();
+    let json = answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if json || !(status.is_client_error() || status.is_server_error()) {
+        return answer;
+    }
+    let text = to_bytes(answer.into_body(), 4096).await.unwrap_or_default();
+    let status = if status == StatusCode::BAD_REQUEST { StatusCode::UNPROCESSABLE_ENTITY } else { status };
+    message(status, String::from_utf8_lossy(&text))
 }
 
 /// A request's body, whatever its content type says: agents send none with an empty body.

@@ -188,7 +188,7 @@ pub fn give_up(db: &Connection, agent: &str, now: i64) -> Result<(), Refusal> {
     let Some(job) = held_by(db, agent)? else { return Ok(()) };
     let (from, job) = (job.state, job.id);
     let step = match from {
-        JobState::Assigned => Step::GiveBack { job, from },
+        JobState::Assigned | JobState::Accepted => Step::GiveBack { job, from },
         _ => Step::End { job, from, reason: "its agent disconnected" },
     };
     apply(db, &step, now)

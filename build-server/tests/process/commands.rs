@@ -1,0 +1,121 @@
+//! The command line: what it prints and how it exits.
+
+use std::{os::unix::fs::PermissionsExt, process::Output};
+
+use crate::program::{Program, binary, folder};
+
+fn told(output: &Output) -> (Option<i32>, String) {
+    assert!(output.stdout.is_empty(), "stdout is for answers");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).trim().to_owned())
+}
+
+#[test]
+fn a_start_leaves_its_address_and_a_private_token() {
+    let dir = folder();
+    let server = Program::start(dir.path());
+    let address = std::fs::read_to_string(dir.path().join("data/address")).unwrap();
+    assert_eq!(address.trim(), server.url);
+    for (path, mode) in [("data", 0o700), ("data/api-token", 0o600)] {
+        let found = dir.path().join(path).metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{path}");
+    }
+}
+
+#[test]
+fn a_bad_start_says_what_to_do() {
+    let dir = folder();
+    let serve = |more: &[&str]| {
+        let data = dir.path().join("data");
+        let mut command = binary();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+        told(&command.args(more).output().unwrap())
+    };
+    let registration = dir.path().join("registration");
+    let good = ["--registration-token-file", registration.to_str().unwrap()];
+    let (code, text) = serve(
+        &[&good[..], &["--ping-interval", "0", "--heartbeat-interval", "0", "--organization", "a/b"]]
+            .concat(),
+    );
+    assert_eq!(code, Some(78));
+    for setting in ["--ping-interval 0", "--heartbeat-interval 0", "--organization \"a/b\""] {
+        assert!(text.contains(setting), "{text}");
+    }
+    let (code, text) = serve(&["--registration-token-file", "/nowhere/token"]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("/nowhere/token"), "{text}");
+    let _running = Program::start(dir.path());
+    let (code, text) = serve(&good);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("is another build-server using this folder?"), "{text}");
+}
+
+#[test]
+fn builds_are_made_shown_listed_and_canceled() {
+    let dir = folder();
+    let server = Program::start(dir.path());
+    let create = [
+        "create",
+        "--pipeline",
+        "app",
+        "--repo",
+        "/r",
+        "--command",
+        "make",
+        "--command",
+        "make test",
+        "--queue",
+        "big",
+        "--env",
+        "A=b=c",
+        "--pull-request",
+        "5",
+        "--pull-request-repo",
+        "https://h/fork.git",
+        "--priority",
+        "-3",
+    ];
+    let build = server.builds_json(&create);
+    assert_eq!(build["jobs"].as_array().unwrap().len(), 2);
+    assert_eq!((&build["jobs"][0]["queue"], &build["jobs"][0]["priority"]), (&"big".into(), &(-3).into()));
+    assert_eq!(build["pull_request"]["number"], 5);
+    assert_eq!(server.builds_json(&["show", "1"]), build);
+    assert_eq!(server.builds_json(&["list"])["builds"][0], build);
+    let text = String::from_utf8(server.builds(&["cancel", "1"]).stdout).unwrap();
+    assert!(text.starts_with("build 1 canceled app "), "{text}");
+    assert!(text.contains("(canceled before it ran)"), "{text}");
+    assert!(server.builds(&["log", "1"]).stdout.is_empty());
+}
+
+#[test]
+fn each_failure_has_its_exit_code() {
+    let dir = folder();
+    let server = Program::start(dir.path());
+    let (code, text) = told(&server.builds(&["show", "7"]));
+    assert_eq!(code, Some(1));
+    assert!(text.contains("no build 7"), "{text}");
+    let (code, _) = told(&server.builds(&["show", "../agents"]));
+    assert_eq!(code, Some(2));
+    let (code, text) = told(&server.builds(&[
+        "create",
+        "--pipeline",
+        "..",
+        "--repo",
+        "/r",
+        "--command",
+        "x",
+        "--env",
+        "CI=1",
+    ]));
+    assert_eq!(code, Some(1));
+    assert!(text.contains("pipeline:") && text.contains("env.CI:"), "{text}");
+    let wrong = dir.path().join("registration");
+    let output =
+        binary().args(["builds", "list", "--server", &server.url, "--token-file"]).arg(&wrong).output();
+    assert_eq!(told(&output.unwrap()).0, Some(77));
+    let url = server.url.clone();
+    assert_eq!(server.terminate(), Some(0));
+    let output = binary().args(["builds", "list", "--server", &url, "--token-file"]).arg(&wrong).output();
+    let (code, text) = told(&output.unwrap());
+    assert_eq!(code, Some(69));
+    assert!(text.contains(&url), "{text}");
+}
