@@ -1,0 +1,4 @@
+//! The pure parts of a job log.
+
+pub mod redact;
+pub mod stamp;
