@@ -116,6 +116,7 @@ fn user_routes() -> Router<Arc<Server>> {
         .route("/builds/{id}", get(builds::show))
         .route("/builds/{id}/cancel", put(builds::cancel))
         .route("/jobs/{id}/log", get(log::read))
+        .route("/agents", get(agents::list))
         .route("/agents/{id}/stop", put(agents::stop_from_outside))
 }
 

@@ -4,10 +4,11 @@
 //! - Pure: [`states`], [`request`], [`environment`], [`dispatch`], [`deadlines`], [`output`], [`token`].
 //! - [`store`]: builds, jobs, agents and logs in SQLite, behind one thread.
 //! - [`http`]: the agent API under `/v3`, the build API under `/api`.
-//! - [`serve`]: one running server; [`cli`]: the commands.
+//! - [`serve`]: one running server; [`connections`]: its bounds; [`cli`]: the commands.
 
 pub mod cli;
 pub mod config;
+pub mod connections;
 pub mod deadlines;
 pub mod dispatch;
 pub mod environment;

@@ -16,6 +16,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
     config::Config,
+    connections::Bounded,
     deadlines::{self, Connected, Step},
     http::{self, Clock, Server},
     presence::Presence,
@@ -84,7 +85,7 @@ pub async fn start_at(config: Config, clock: Clock) -> anyhow::Result<Running> {
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(watch_limits(Arc::clone(&server), stopped.clone()));
     let until = wait_for(stopped);
-    let serving = axum::serve(listener, http::router(server)).with_graceful_shutdown(until);
+    let serving = axum::serve(Bounded::new(listener), http::router(server)).with_graceful_shutdown(until);
     Ok(Running { address, stop, serving: tokio::spawn(serving.into_future()) })
 }
 

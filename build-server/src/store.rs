@@ -12,7 +12,11 @@ pub mod meta_data;
 pub mod schema;
 pub mod views;
 
-use std::{path::Path, thread};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    thread,
+};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -98,7 +102,69 @@ fn work(connection: &Connection, mut queue: mpsc::Receiver<Operation>) {
 /// Runs an operation so that it leaves all of its changes or none. False when the whole transaction is broken.
 fn in_savepoint(connection: &Connection, operation: Operation) -> (bool, Reply) {
     let saved = connection.execute_batch("SAVEPOINT operation").is_ok();
-    let (keep, reply) = operation(connection);
+    // A fault in one operation must not end the thread that serves all: its caller gets a 503, its changes go.
+    let (keep, reply) = catch_unwind(AssertUnwindSafe(|| operation(connection))).unwrap_or_else(|_| {
+        tracing::error!("an operation on the store panicked; its changes are undone");
+        (false, Box::new(|_| ()))
+    });
     let end = if keep { "RELEASE operation" } else { "ROLLBACK TO operation; RELEASE operation" };
     (saved && connection.execute_batch(end).is_ok(), reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn with_table() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("db")).unwrap();
+        store.run(|db| Ok(db.execute_batch("CREATE TABLE t (x INTEGER)")?)).await.unwrap();
+        (dir, store)
+    }
+
+    fn add(db: &Connection, x: i64) -> Result<(), Refusal> {
+        db.execute("INSERT INTO t VALUES (?)", [x])?;
+        Ok(())
+    }
+
+    async fn sum(store: &Store) -> i64 {
+        let sum =
+            |db: &Connection| Ok(db.query_row("SELECT coalesce(sum(x), 0) FROM t", [], |row| row.get(0))?);
+        store.run(sum).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_refused_operation_leaves_nothing_and_its_neighbours_stay() {
+        let (_dir, store) = with_table().await;
+        let refused = store.run(|db| add(db, 1).and_then(|()| Err::<(), _>(Refusal::invalid("no"))));
+        let (refused, kept) = tokio::join!(refused, store.run(|db| add(db, 10)));
+        assert!(matches!(refused, Err(Refusal::Invalid(_))));
+        kept.unwrap();
+        assert_eq!(sum(&store).await, 10);
+    }
+
+    #[tokio::test]
+    async fn a_failed_commit_is_told_to_everyone_in_it() {
+        let (_dir, store) = with_table().await;
+        let broken = store.run(|db| {
+            db.execute_batch("PRAGMA defer_foreign_keys = ON")?;
+            db.execute("INSERT INTO chunks (job, sequence, offset, bytes) VALUES (99, 1, 0, x'')", [])?;
+            add(db, 1)
+        });
+        assert!(matches!(broken.await, Err(Refusal::Store(_))));
+        store.run(|db| add(db, 10)).await.unwrap();
+        assert_eq!(sum(&store).await, 10);
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_one_operation_does_not_stop_the_store() {
+        let (_dir, store) = with_table().await;
+        let panicked = store.run(|db| {
+            add(db, 1)?;
+            if db.is_autocommit() { Ok(()) } else { panic!("on purpose") }
+        });
+        assert!(matches!(panicked.await, Err(Refusal::Stopping)));
+        store.run(|db| add(db, 10)).await.unwrap();
+        assert_eq!(sum(&store).await, 10);
+    }
 }

@@ -10,6 +10,7 @@ use axum::{
 use jiff::Timestamp;
 use rusqlite::Connection;
 use secrecy::ExposeSecret;
+use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -26,6 +27,7 @@ use crate::{
     store::{
         agents::{self, Agent},
         jobs,
+        views::{self, AgentView},
     },
     token,
 };
@@ -160,6 +162,16 @@ pub async fn stop(
 ) -> Result<Json<Value>, Refusal> {
     let stop: Stop = payload.json()?;
     stop_agent(&server, agent.id, stop.force).await
+}
+
+/// Answer of `GET /api/agents`.
+#[derive(Serialize)]
+pub struct Agents {
+    agents: Vec<AgentView>,
+}
+
+pub async fn list(State(server): Shared, _: User) -> Result<Json<Agents>, Refusal> {
+    server.store.run(views::agents).await.map(|agents| Json(Agents { agents }))
 }
 
 /// The same for an operator: graceful when idle or after its job, at once with `force`.

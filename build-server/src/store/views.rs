@@ -80,6 +80,43 @@ pub struct JobView {
     pub chunks_failed: i64,
 }
 
+/// An agent that is connected or left lately.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentView {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// `registered`, `connected`, `lost` or `disconnected`.
+    pub state: String,
+    /// Its queue.
+    pub queue: String,
+    /// It leaves when it is idle.
+    pub stopping: bool,
+    /// The job it holds.
+    pub job_id: Option<String>,
+}
+
+/// All agents the server remembers, the newest first.
+pub fn agents(db: &Connection) -> Result<Vec<AgentView>, Refusal> {
+    let mut statement = db.prepare_cached(
+        "SELECT id, name, state, queue, stopping,
+           (SELECT jobs.id FROM jobs WHERE jobs.agent = agents.id AND jobs.finished_at IS NULL)
+         FROM agents ORDER BY registered_at DESC, id LIMIT 10000",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(AgentView {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            state: row.get(2)?,
+            queue: row.get(3)?,
+            stopping: row.get(4)?,
+            job_id: row.get(5)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// One build.
 pub fn build(db: &Connection, number: i64) -> Result<BuildView, Refusal> {
     let (id, definition, created_at) = db

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use crate::program::{Program, REGISTRATION, folder};
 
-fn client() -> Client {
+pub fn client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().timeout(Duration::from_secs(20)).build().unwrap()
 }
 
-async fn agent(http: &Client, url: &str) -> String {
+pub async fn agent(http: &Client, url: &str) -> String {
     let body = json!({"name": "a", "meta_data": ["queue=default"]}).to_string();
     let register =
         http.post(format!("{url}/v3/register")).header("authorization", format!("Token {REGISTRATION}"));
@@ -27,7 +27,7 @@ async fn agent(http: &Client, url: &str) -> String {
     auth
 }
 
-fn chunk(sequence: usize) -> Vec<u8> {
+pub fn chunk(sequence: usize) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     writeln!(encoder, "line {sequence}").unwrap();
     encoder.finish().unwrap()

@@ -227,7 +227,13 @@ async fn row_20_every_error_is_a_message_in_json() {
 async fn row_21_a_stop_is_graceful_or_forced() {
     let stage = Stage::new().await;
     let idle = stage.agent(json!({})).await;
+    let listed = stage.user(Method::GET, "/api/agents", None).await.ok().json();
+    assert_eq!(
+        (&listed["agents"][0]["id"], &listed["agents"][0]["state"]),
+        (&json!(idle.id), &json!("connected"))
+    );
     stage.user(Method::PUT, &format!("/api/agents/{}/stop", idle.id), None).await.ok();
+    assert_eq!(stage.user(Method::PUT, "/api/agents/none/stop", None).await.status, 404);
     stage.build(json!([{"command": "make"}, {"command": "make"}])).await;
     assert_eq!(idle.get("/ping").await.json(), json!({"action": "disconnect"}));
 
