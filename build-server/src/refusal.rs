@@ -20,13 +20,26 @@ pub enum Refusal {
     Invalid(String),
     /// The store could not do it now; nothing was changed (503).
     #[error("the store failed: {0}")]
-    Store(#[from] rusqlite::Error),
+    Store(rusqlite::Error),
     /// The server is going down; nothing was changed (503).
     #[error("the server is stopping; try again")]
     Stopping,
     /// The store holds something this version cannot read (500); nothing was changed.
     #[error("the store holds an unreadable record: {0}")]
-    Unreadable(#[from] serde_json::Error),
+    Unreadable(serde_json::Error),
+}
+
+// Not `#[from]`: the cause is part of the text, and must not follow it once more as a source.
+impl From<rusqlite::Error> for Refusal {
+    fn from(fault: rusqlite::Error) -> Self {
+        Self::Store(fault)
+    }
+}
+
+impl From<serde_json::Error> for Refusal {
+    fn from(fault: serde_json::Error) -> Self {
+        Self::Unreadable(fault)
+    }
 }
 
 impl Refusal {
