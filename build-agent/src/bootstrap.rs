@@ -91,6 +91,9 @@ async fn run(result_file: &Path) -> JobResult {
         console.comment(&format!("No local job API: {error}; `redactor add` will fail")).await;
     }
     vars.set("GIT_TERMINAL_PROMPT", "0");
+    if config.pty {
+        vars.set("TERM", "xterm-256color");
+    }
     let cwd = std::env::current_dir().unwrap_or_else(|_| folder.clone());
     let (cancel_now, cancel) = watch::channel(false);
     let signals = tokio::spawn(cancel_on_signal(cancel_now));

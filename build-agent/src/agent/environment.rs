@@ -53,6 +53,7 @@ pub(super) fn compose(
     }
     let path = vars.get("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
     vars.set("PATH", format!("{}:{path}", job.folder.join(BIN).display()));
+    vars.set("BUILDKITE_JOB_ID", job.job_id);
     vars.remove("BUILDKITE_AGENT_TOKEN");
     vars
 }
@@ -87,7 +88,6 @@ fn overrides(settings: &Settings, job: &JobFacts) -> Vec<(String, String)> {
         ("BUILDKITE_CANCEL_GRACE_PERIOD", settings.cancel_grace.as_secs().to_string()),
         ("BUILDKITE_REDACTED_VARS", settings.redacted_vars.join(",")),
         ("BUILDKITE_ENV_FILE", path(Some(&job.folder.join(ENV_FILE)))),
-        ("BUILDKITE_JOB_ID", job.job_id.to_owned()),
     ];
     own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

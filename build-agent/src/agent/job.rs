@@ -106,7 +106,8 @@ impl Running {
             }
         };
         if !result.complete {
-            processes::end_marked(&format!("BUILDKITE_JOB_ID={}", run.job.id));
+            let bin = self.folder.path().join(BIN);
+            processes::end_marked(&format!("BUILDKITE_BIN_PATH={}", bin.display()));
         }
         if let Some(reason) = cancelled {
             result = result.cancelled(reason, &run.shared.settings.cancel_signal);

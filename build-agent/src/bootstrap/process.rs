@@ -73,7 +73,6 @@ impl Executor {
         let mut command = std::process::Command::new(program);
         command.args(args).current_dir(&self.cwd).env_clear().envs(self.vars.iter()).stdin(Stdio::null());
         if self.config.pty {
-            command.env("TERM", "xterm-256color");
             let (pty, pts) = pty_process::open().map_err(io::Error::other)?;
             pty.resize(pty_process::Size::new(TERMINAL.0, TERMINAL.1)).map_err(io::Error::other)?;
             let command =

@@ -105,7 +105,7 @@ impl Redactor {
     fn release(&mut self, limit: usize) -> Vec<u8> {
         let mut shown = Vec::with_capacity(limit);
         let mut at = 0;
-        let mut covered = 0;
+        let mut covered = self.covered.saturating_sub(limit);
         for stretch in self.stretches().into_iter().filter(|stretch| stretch.start < limit) {
             shown.extend_from_slice(&self.held[at..stretch.start]);
             if !stretch.masked {
