@@ -1,1 +1,4 @@
 //! journeys
+
+mod lone_cloud;
+mod stack_verbs;
