@@ -6,6 +6,7 @@ import pathlib
 import sys
 
 import boto3
+import yaml
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
@@ -37,7 +38,7 @@ class Cloud:
         if not self.region:
             raise Stop("no region: set AWS_REGION, or a region in the profile", BAD_CONFIG)
         self._session = session
-        self._config = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=60)
+        self._config = Config(retries={"mode": "standard", "max_attempts": 3}, connect_timeout=5, read_timeout=60)
 
     def client(self, service):
         return self._session.client(service, region_name=self.region, config=self._config)
@@ -73,6 +74,15 @@ class Cloud:
         place = {} if self.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": self.region}}
         say(f"making the bucket {bucket} in {self.region}")
         s3.create_bucket(Bucket=bucket, **place)
+
+
+def template_parameters():
+    """The template's parameters. CloudFormation's short functions (!Ref …) have no parameters in them: any value does."""
+    class Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):
+        pass
+
+    Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
+    return yaml.load(TEMPLATE.read_text(encoding="utf-8"), Loader=Loader)["Parameters"]
 
 
 def code_of(error):

@@ -108,6 +108,15 @@ impl LoneCloud {
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
 
+    /// What a stack really made (`picture.py`).
+    pub fn picture(&self, stack: &str) -> Value {
+        let mut command = Command::new(lab::moto::venv().unwrap().join("bin/python"));
+        self.environment(&mut command);
+        let said: Said = command.args(["tests/journeys/picture.py", stack]).output().unwrap().into();
+        assert!(said.success, "{}", said.stderr);
+        serde_json::from_str(&said.stdout).unwrap()
+    }
+
     /// Ends moto.
     pub async fn stop(self) {
         self.moto.stop().await.unwrap();

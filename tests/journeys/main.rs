@@ -2,3 +2,4 @@
 
 mod lone_cloud;
 mod stack_verbs;
+mod template_effects;

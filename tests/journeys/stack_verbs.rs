@@ -27,6 +27,8 @@ async fn a_stack_is_created_updated_and_deleted_and_its_secrets_stay() {
     assert_eq!(groups["AutoScalingGroups"][0]["MaxSize"], 7);
     assert_eq!(groups["AutoScalingGroups"].as_array().unwrap().len(), 1, "the group was replaced");
 
+    // moto heeds a bucket policy but not its conditions, and so would refuse every upload; the lab's endpoint decides it.
+    cloud.aws(&["s3api", "delete-bucket-policy", "--bucket", &bucket]);
     let secret = cloud.path("config.json");
     let target = format!("s3://{bucket}/env");
     cloud.aws(&["s3", "cp", "--only-show-errors", "--sse", "aws:kms", secret.to_str().unwrap(), &target]);
@@ -42,7 +44,7 @@ async fn a_stack_is_created_updated_and_deleted_and_its_secrets_stay() {
 }
 
 #[tokio::test]
-async fn without_an_image_one_line_is_said_and_nothing_made() {
+async fn without_an_image_or_a_sound_configuration_one_line_is_said_and_nothing_made() {
     let cloud = LoneCloud::start().await;
     cloud.configure(&[]);
     let refused = cloud.make("create-stack", &[("AWS_REGION", "eu-west-1")]);
@@ -56,12 +58,7 @@ async fn without_an_image_one_line_is_said_and_nothing_made() {
     assert_eq!(cloud.aws(&["s3api", "list-buckets"])["Buckets"].as_array().unwrap().len(), 0);
     let stacks = cloud.aws(&["cloudformation", "describe-stacks", "--region", "eu-west-1"]);
     assert_eq!(stacks["Stacks"].as_array().unwrap().len(), 0);
-    cloud.stop().await;
-}
 
-#[tokio::test]
-async fn a_bad_configuration_is_told_with_its_fault() {
-    let cloud = LoneCloud::start().await;
     cloud.configure(&[("MaxSise", "4"), ("MinSise", "0")]);
     let refused = cloud.make("create-stack", &[]);
     assert!(refused.stderr.contains("MaxSise is no parameter of the template"), "{}", refused.stderr);
