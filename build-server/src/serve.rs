@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, bail};
@@ -122,11 +122,21 @@ fn write_address(data: &Path, address: &str) -> anyhow::Result<()> {
 async fn watch_limits(server: Arc<Server>, mut stopped: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Looks that are further apart mean that the server stood still (a suspended machine, a stopped process, a hanging
+    // disk): agents that it could not hear then are not lost. Half the limit leaves a beating agent its other half.
+    let standstill = Duration::from_millis(server.config.limits().lost.unsigned_abs() / 2);
+    let mut looked = SystemTime::now();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             _ = stopped.changed() => return,
         }
+        // An error means that the clock was set back, which says as little about agents.
+        if looked.elapsed().map_or(true, |apart| apart > standstill) {
+            tracing::warn!("the server stood still; agents get their full time to be heard of again");
+            server.presence.excuse_all(server.now());
+        }
+        looked = SystemTime::now();
         if let Err(fault) = enforce_limits(&server, server.now()).await {
             tracing::error!("time limits could not be enforced, trying again: {fault}");
         }

@@ -98,6 +98,30 @@ async fn everything_acknowledged_survives_kill_9() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stood_still_loses_no_agent() {
+    let dir = folder();
+    // An agent silent for four seconds is lost.
+    let server = Program::start_with(dir.path(), &["--heartbeat-interval", "1"]);
+    let (http, url) = (client(), server.url.clone());
+    agent(&http, &url).await;
+    server.signal("STOP");
+    // The time itself is what is tested: it must pass while the server stands still.
+    tokio::time::sleep(Duration::from_millis(4500)).await;
+    server.signal("CONT");
+    let log = dir.path().join("stderr");
+    let mut looks = 0;
+    while !std::fs::read_to_string(&log).unwrap().contains("the server stood still") {
+        looks += 1;
+        assert!(looks < 1000, "the server did not notice");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let auth = format!("Token {REGISTRATION}");
+    let metrics = http.get(format!("{url}/v3/metrics")).header("authorization", auth).send().await.unwrap();
+    let metrics: Value = metrics.json().await.unwrap();
+    assert_eq!(metrics["agents"]["total"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_ends_the_server_and_no_token_is_in_its_log() {
     let dir = folder();
     let server = Program::start(dir.path());

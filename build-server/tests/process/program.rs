@@ -37,12 +37,17 @@ pub struct Program {
 impl Program {
     /// Starts it and waits for the line that says where it listens.
     pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    pub fn start_with(dir: &Path, more: &[&str]) -> Self {
         let errors = std::fs::File::options().create(true).append(true).open(dir.join("stderr")).unwrap();
         let mut child = binary()
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(dir.join("data"))
             .arg("--registration-token-file")
             .arg(dir.join("registration"))
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(errors)
             .spawn()
@@ -58,9 +63,13 @@ impl Program {
         assert_eq!(self.child.wait().unwrap().signal(), Some(9));
     }
 
-    pub fn terminate(mut self) -> Option<i32> {
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    pub fn terminate(mut self) -> Option<i32> {
+        self.signal("TERM");
         self.child.wait().unwrap().code()
     }
 
