@@ -1,13 +1,20 @@
 //! The endpoint in front of moto: one URL for all services, deciding permissions as AWS does.
 
+mod admin;
 pub mod answer;
+mod authorize;
 pub mod autoscaling;
 pub mod call;
 pub mod caller;
 pub mod calls;
 pub mod cbor;
 pub mod credentials;
+mod encryption;
+pub mod faults;
+mod needs;
+mod policies;
 pub mod refusal;
+mod s3;
 mod s3_route;
 mod serve;
 mod sts;
@@ -20,10 +27,15 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+pub use authorize::UnusedAllow;
+use authorize::Used;
 use autoscaling::AutoScaling;
 use caller::Caller;
 use calls::{CallCount, CallLog, CallRecord};
-use credentials::{Credentials, Identities, SESSION};
+use credentials::{Credentials, Identities, SESSION, random_token};
+use faults::Faults;
+use policies::Policies;
+use secrecy::SecretString;
 use upstream::Upstream;
 
 /// The account that everything in the lab belongs to (moto's own default).
@@ -34,6 +46,10 @@ struct Shared {
     upstream: Upstream,
     identities: Identities,
     calls: CallLog,
+    policies: Policies,
+    used: Used,
+    faults: Faults,
+    token: SecretString,
     autoscaling: OnceLock<Arc<dyn AutoScaling>>,
 }
 
@@ -53,8 +69,13 @@ impl Endpoint {
     pub async fn start(moto: &str) -> Result<Self> {
         // Installed already is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let upstream = Upstream::new(moto)?;
         let shared = Arc::new(Shared {
-            upstream: Upstream::new(moto)?,
+            policies: Policies::new(upstream.clone()),
+            used: Used::default(),
+            faults: Faults::default(),
+            token: random_token().into(),
+            upstream,
             identities: Identities::default(),
             calls: CallLog::default(),
             autoscaling: OnceLock::new(),
@@ -101,6 +122,26 @@ impl Endpoint {
     #[must_use]
     pub fn calls(&self) -> Vec<CallCount> {
         self.shared.calls.counts()
+    }
+
+    /// The faults that calls suffer.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.shared.faults
+    }
+
+    /// The token for the endpoint's own requests below `/_lab/` (`Authorization: Bearer …`).
+    #[must_use]
+    pub fn token(&self) -> &SecretString {
+        &self.shared.token
+    }
+
+    /// The allows of the callers' own policies that no call has used: what the template could do without.
+    ///
+    /// # Errors
+    /// When the policies cannot be read back.
+    pub async fn unused_allows(&self) -> Result<Vec<UnusedAllow>> {
+        authorize::unused_allows(&self.shared).await
     }
 
     /// The latest single calls, oldest first.

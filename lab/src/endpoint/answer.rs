@@ -72,6 +72,15 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// The text of the first element `tag` in an XML text that moto or a keeper wrote.
+#[must_use]
+pub fn text_of(xml: &str, tag: &str) -> Option<String> {
+    let (_, after) = xml.split_once(&format!("<{tag}>"))?;
+    let (text, _) = after.split_once(&format!("</{tag}>"))?;
+    let text = text.replace("&lt;", "<").replace("&gt;", ">");
+    Some(text.replace("&quot;", "\"").replace("&amp;", "&"))
+}
+
 impl Answer {
     /// An answer with this status, content type and body.
     #[must_use]

@@ -102,8 +102,13 @@ impl Identities {
 
 const SECRET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
+/// A token nobody guesses.
+pub(super) fn random_token() -> String {
+    random(40, SECRET)
+}
+
 /// `length` random characters of `alphabet`.
-pub fn random(length: usize, alphabet: &[u8]) -> String {
+fn random(length: usize, alphabet: &[u8]) -> String {
     let mut source = rand::rng();
     (0..length).map(|_| char::from(alphabet[source.random_range(0..alphabet.len())])).collect()
 }

@@ -13,19 +13,21 @@ use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::answer::{Answer, Xml};
+use super::answer::{Answer, Xml, text_of};
+use super::authorize::Asked;
 use super::call::{Call, Protocol};
 use super::caller::Caller;
 use super::calls::CallRecord;
 use super::credentials::Unknown;
-use super::refusal::{Refusal, cbor_error};
-use super::{Shared, cbor, sts};
+use super::faults::{self, Outcome};
+use super::refusal::{Kind, Refusal, cbor_error};
+use super::{Shared, admin, cbor, encryption, needs, s3, sts};
 
 /// The largest body: a Lambda zip or a build's artifact, with room.
 const BODY_LIMIT: usize = 512 * 1024 * 1024;
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    Router::new().fallback(serve).with_state(shared)
+    Router::new().merge(admin::routes(&shared)).fallback(serve).with_state(shared)
 }
 
 async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
@@ -35,24 +37,74 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         return respond(Answer::new(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "body too large"), false);
     };
     let call = Call::read(&parts, &body);
+    let head = parts.method == http::Method::HEAD;
     let caller = identify(&shared, &call, at);
-    let (answer, denied) = match &caller {
-        Ok(caller) => match handle(&shared, &call, caller, &parts, body, at).await {
-            Ok(answer) => (answer, false),
-            Err(refusal) => (refusal.answer(call.protocol), true),
-        },
-        Err(refusal) => (refusal.answer(call.protocol), true),
+    let resource = resource(&call);
+    let action = format!("{}:{}", call.service, call.action);
+    let name = caller.as_ref().map_or_else(|_| "anonymous".into(), Caller::name);
+    let effect = shared.faults.take(&action, &name, resource.as_deref());
+    let fate = faults::suffer(effect, &action, &name).await;
+    let answered = match (&caller, fate) {
+        (_, Outcome::Dropped) => {
+            shared.calls.add(record(at, begun, &action, &name, resource, 0), false, begun.elapsed());
+            return cut();
+        }
+        (Ok(_), Outcome::Refused(refusal)) => Err(refusal),
+        (Ok(caller), Outcome::GoOn) => {
+            shared.used.saw(caller);
+            let headers = parts.headers.clone();
+            let asked = Asked { shared: &shared, caller, call: &call, headers: &headers, now: at };
+            handle(&asked, parts, body).await
+        }
+        (Err(refusal), _) => Err(refusal.clone()),
     };
-    let record = CallRecord {
-        at,
-        action: format!("{}:{}", call.service, call.action),
-        caller: caller.map_or_else(|_| "anonymous".into(), |caller| caller.name()),
-        resource: None,
-        status: answer.status.as_u16(),
-        took_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-    };
+    if encryption::changes_policies(&call) {
+        shared.policies.forget();
+    }
+    let denied = matches!(&answered, Err(refusal) if refusal.kind == Kind::Denied);
+    let answer = answered.unwrap_or_else(|refusal| refusal.answer(call.protocol));
+    let record = record(at, begun, &action, &name, resource, answer.status.as_u16());
     shared.calls.add(record, denied, begun.elapsed());
-    respond(answer, parts.method == http::Method::HEAD)
+    respond(answer, head)
+}
+
+fn record(
+    at: Timestamp,
+    begun: Instant,
+    action: &str,
+    caller: &str,
+    resource: Option<String>,
+    status: u16,
+) -> CallRecord {
+    CallRecord {
+        at,
+        action: action.to_owned(),
+        caller: caller.to_owned(),
+        resource,
+        status,
+        took_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// What a call is about, for its record and for faults: S3's bucket and key, or the name that the request gives.
+fn resource(call: &Call) -> Option<String> {
+    if let Some(bucket) = &call.bucket {
+        return Some(format!("{bucket}/{}", call.key.as_deref().unwrap_or_default()));
+    }
+    ["AutoScalingGroupName", "SecretId", "KeyId", "StackName", "RoleArn", "Name", "Namespace", "logGroupName"]
+        .iter()
+        .find_map(|name| call.field(name))
+        .or(call.key.as_deref())
+        .map(str::to_owned)
+}
+
+/// An answer whose body breaks off before its announced length: the client sees the connection close.
+fn cut() -> Response {
+    let broken =
+        futures::stream::once(async { Err::<Bytes, _>(std::io::Error::other("dropped by the lab")) });
+    let mut response = Response::new(Body::from_stream(broken));
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("1"));
+    response
 }
 
 fn identify(shared: &Shared, call: &Call, now: Timestamp) -> Result<Caller, Refusal> {
@@ -60,31 +112,73 @@ fn identify(shared: &Shared, call: &Call, now: Timestamp) -> Result<Caller, Refu
     Ok(shared.identities.caller(key, call.session_token.as_deref(), now)?)
 }
 
-async fn handle(
-    shared: &Shared,
-    call: &Call,
-    caller: &Caller,
-    parts: &Parts,
-    body: Bytes,
-    now: Timestamp,
-) -> Result<Answer, Refusal> {
+async fn handle(asked: &Asked<'_>, mut parts: Parts, body: Bytes) -> Result<Answer, Refusal> {
+    let (shared, call) = (asked.shared, asked.call);
+    let needs = needs::needs(call, &parts.headers);
+    if call.service == "s3" {
+        match s3::before(asked, &needs, &mut parts).await? {
+            s3::Next::Answer(answer) => return Ok(answer),
+            s3::Next::Allowed => {
+                if let Some(answer) = s3::own(asked, &body)? {
+                    return Ok(answer);
+                }
+            }
+            s3::Next::Pass => {}
+        }
+        return s3::after(asked, pass(shared, call, &parts, body).await).await;
+    }
+    // The one call that no policy can forbid or needs to allow.
+    if (call.service.as_str(), call.action.as_str()) == ("sts", "GetCallerIdentity") {
+        return Ok(sts::caller_identity(asked.caller));
+    }
+    for need in &needs {
+        asked.check(need).await?;
+    }
+    let implied = encryption::implied(shared, call).await.unwrap_or_default();
+    for need in &implied {
+        asked.check(need).await?;
+    }
+    if let Some(answer) = own(asked).await? {
+        return Ok(answer);
+    }
+    Ok(pass(shared, call, &parts, body).await)
+}
+
+/// What the endpoint, or the keeper of the groups, answers in moto's place.
+async fn own(asked: &Asked<'_>) -> Result<Option<Answer>, Refusal> {
+    let (shared, call) = (asked.shared, asked.call);
     match (call.service.as_str(), call.action.as_str()) {
-        ("sts", "GetCallerIdentity") => return Ok(sts::caller_identity(caller)),
-        ("sts", "AssumeRole") => return sts::assume_role(call, &shared.identities, now),
+        ("sts", "AssumeRole") => sts::assume_role(call, &shared.identities, asked.now).map(Some),
         ("autoscaling", action) => {
             if let Some(keeper) = shared.autoscaling.get()
-                && let Some(answer) = keeper.handle(action, &call.params, caller).await
+                && let Some(answer) = keeper.handle(action, &call.params, asked.caller).await
             {
-                return Ok(answer);
+                return Ok(Some(answer));
             }
             // moto answers these with 500: without a keeper of groups nothing waits for them.
-            if matches!(action, "RecordLifecycleActionHeartbeat" | "CompleteLifecycleAction") {
-                return Ok(Answer::autoscaling(action, &Xml::Fields(vec![])));
-            }
+            let done = matches!(action, "RecordLifecycleActionHeartbeat" | "CompleteLifecycleAction");
+            Ok(done.then(|| Answer::autoscaling(action, &Xml::Fields(vec![]))))
         }
-        _ => {}
+        ("cloudformation", "SignalResource") => signal(shared, call).await.map(Some),
+        _ => Ok(None),
     }
-    Ok(pass(shared, call, parts, body).await)
+}
+
+/// moto lacks `SignalResource`. Its stacks are complete as soon as they are there, and a complete stack takes no signal.
+async fn signal(shared: &Shared, call: &Call) -> Result<Answer, Refusal> {
+    let name = call.field("StackName").unwrap_or_default();
+    let mut form = call.params.clone();
+    form.insert("Action".into(), "DescribeStacks".into());
+    let found = shared.upstream.xml("cloudformation", &call.region, &form).await.unwrap_or_default();
+    let message = match text_of(&found, "StackStatus") {
+        Some(status) if status.ends_with("_IN_PROGRESS") => {
+            let namespace = "http://cloudformation.amazonaws.com/doc/2010-05-15/";
+            return Ok(Answer::query("SignalResource", namespace, &Xml::Fields(vec![])));
+        }
+        Some(status) => format!("Stack:{name} is in {status} state and can not be signaled."),
+        None => format!("Stack:{name} does not exist"),
+    };
+    Err(Refusal::other("ValidationError", StatusCode::BAD_REQUEST, message))
 }
 
 async fn pass(shared: &Shared, call: &Call, parts: &Parts, body: Bytes) -> Answer {

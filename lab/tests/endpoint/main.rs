@@ -1,6 +1,10 @@
 //! Real clients (awscli, boto3, the AWS SDK for Rust) through the endpoint, in front of a real moto.
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod permissions;
+#[cfg(test)]
 mod stage;
 
 use stage::Stage;
