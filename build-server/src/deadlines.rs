@@ -90,7 +90,11 @@ pub fn overdue(now: i64, held: &[Held], connected: &[Connected], limits: &Limits
     let mut steps: Vec<Step> = held
         .iter()
         .filter_map(|job| {
-            if lost.contains(&job.agent.as_str()) { Some(without_agent(job)) } else { late(now, job, limits) }
+            if lost.contains(&job.agent.as_str()) {
+                Some(without_agent(&job.job, job.state, job.attempts, "its agent was lost"))
+            } else {
+                late(now, job, limits)
+            }
         })
         .collect();
     steps.extend(lost.into_iter().map(|agent| Step::Lose { agent: agent.to_owned() }));
@@ -98,11 +102,11 @@ pub fn overdue(now: i64, held: &[Held], connected: &[Connected], limits: &Limits
 }
 
 /// What becomes of a job whose agent is gone.
-fn without_agent(job: &Held) -> Step {
-    match job.state {
-        JobState::Assigned => give_back(job),
-        JobState::Accepted => not_started(job),
-        _ => end(job, "its agent was lost"),
+pub fn without_agent(job: &str, state: JobState, attempts: i64, reason: &'static str) -> Step {
+    match state {
+        JobState::Assigned => give_back(job, state),
+        JobState::Accepted => not_started(job, attempts),
+        _ => end(job, state, reason),
     }
 }
 
@@ -110,10 +114,10 @@ fn late(now: i64, job: &Held, limits: &Limits) -> Option<Step> {
     let waited = now - job.since;
     let abandoned = job.agent_pinged > job.job_heard && now - job.job_heard > limits.abandoned;
     match job.state {
-        JobState::Assigned => (waited > limits.accept).then(|| give_back(job)),
-        JobState::Accepted if waited > limits.start || abandoned => Some(not_started(job)),
+        JobState::Assigned => (waited > limits.accept).then(|| give_back(&job.job, job.state)),
+        JobState::Accepted if waited > limits.start || abandoned => Some(not_started(&job.job, job.attempts)),
         JobState::Running if abandoned => {
-            Some(end(job, "its agent asked for other work without finishing it"))
+            Some(end(&job.job, job.state, "its agent asked for other work without finishing it"))
         }
         JobState::Running => {
             let passed = now - job.started_at.unwrap_or(job.since);
@@ -121,23 +125,24 @@ fn late(now: i64, job: &Held, limits: &Limits) -> Option<Step> {
             over.then(|| Step::TimeOut { job: job.job.clone() })
         }
         JobState::Canceling | JobState::TimingOut if waited > limits.cancel || abandoned => {
-            Some(end(job, "its agent did not say that it ended"))
+            Some(end(&job.job, job.state, "its agent did not say that it ended"))
         }
         _ => None,
     }
 }
 
 /// A start that comes now is refused, so nothing of this job can have run: another agent may try, but not for ever.
-fn not_started(job: &Held) -> Step {
-    if job.attempts < ATTEMPTS { give_back(job) } else { end(job, "no agent could start it") }
+fn not_started(job: &str, attempts: i64) -> Step {
+    let from = JobState::Accepted;
+    if attempts < ATTEMPTS { give_back(job, from) } else { end(job, from, "no agent could start it") }
 }
 
-fn give_back(job: &Held) -> Step {
-    Step::GiveBack { job: job.job.clone(), from: job.state }
+fn give_back(job: &str, from: JobState) -> Step {
+    Step::GiveBack { job: job.to_owned(), from }
 }
 
-fn end(job: &Held, reason: &'static str) -> Step {
-    Step::End { job: job.job.clone(), from: job.state, reason }
+fn end(job: &str, from: JobState, reason: &'static str) -> Step {
+    Step::End { job: job.to_owned(), from, reason }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use agent_api::wire::JobFinish;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
-    deadlines::{Held, Step},
+    deadlines::{self, Held, Step},
     dispatch::{Tags, WaitingJob},
     presence::Presence,
     refusal::Refusal,
@@ -186,11 +186,7 @@ pub fn apply(db: &Connection, step: &Step, now: i64) -> Result<(), Refusal> {
 /// What becomes of an agent's job when the agent goes away by itself.
 pub fn give_up(db: &Connection, agent: &str, now: i64) -> Result<(), Refusal> {
     let Some(job) = held_by(db, agent)? else { return Ok(()) };
-    let (from, job) = (job.state, job.id);
-    let step = match from {
-        JobState::Assigned | JobState::Accepted => Step::GiveBack { job, from },
-        _ => Step::End { job, from, reason: "its agent disconnected" },
-    };
+    let step = deadlines::without_agent(&job.id, job.state, job.attempts, "its agent disconnected");
     apply(db, &step, now)
 }
 
