@@ -1,0 +1,73 @@
+//! Groups' definitions, from moto.
+
+use anyhow::{Context, Result};
+use aws::autoscaling::types::{AutoScalingGroup, LifecycleHook};
+use jiff::{SignedDuration, Timestamp};
+
+use super::Readback;
+use crate::group::model::{Definition, Hook, Tag, TemplateRef, Transition};
+
+impl Readback {
+    /// All groups as the stacks define them, with their lifecycle hooks.
+    ///
+    /// # Errors
+    /// moto does not answer; a group that the lab cannot run.
+    pub async fn groups(&self) -> Result<Vec<Definition>> {
+        let client = self.session.autoscaling();
+        let answer = client.describe_auto_scaling_groups().send().await.context("read of the groups from moto")?;
+        let mut found = Vec::new();
+        for group in answer.auto_scaling_groups() {
+            let name = group.auto_scaling_group_name().unwrap_or_default();
+            let hooks = client.describe_lifecycle_hooks().auto_scaling_group_name(name).send().await;
+            let hooks = hooks.with_context(|| format!("read of the hooks of {name} from moto"))?;
+            let hooks = hooks.lifecycle_hooks().iter().filter_map(hook).collect();
+            found.push(definition(group, hooks).with_context(|| format!("group {name}"))?);
+        }
+        Ok(found)
+    }
+}
+
+fn hook(hook: &LifecycleHook) -> Option<Hook> {
+    Some(Hook {
+        name: hook.lifecycle_hook_name()?.to_owned(),
+        transition: Transition::from_word(hook.lifecycle_transition()?)?,
+        heartbeat: SignedDuration::from_secs(hook.heartbeat_timeout().unwrap_or(3600).into()),
+        silence_continues: hook.default_result() == Some("CONTINUE"),
+    })
+}
+
+fn definition(group: &AutoScalingGroup, hooks: Vec<Hook>) -> Result<Definition> {
+    let mixed = group.mixed_instances_policy().and_then(|p| p.launch_template());
+    let template = group.launch_template().or_else(|| mixed.and_then(|m| m.launch_template_specification()));
+    let template = template.context("it has no launch template")?;
+    let overrides = mixed.map(|m| m.overrides()).unwrap_or_default();
+    let size = |n: Option<i32>| u32::try_from(n.unwrap_or(0)).unwrap_or(0);
+    let created = group.created_time().map_or(0, |t| t.secs());
+    Ok(Definition {
+        name: group.auto_scaling_group_name().unwrap_or_default().to_owned(),
+        arn: group.auto_scaling_group_arn().unwrap_or_default().to_owned(),
+        min: size(group.min_size()),
+        max: size(group.max_size()),
+        protect_new: group.new_instances_protected_from_scale_in().unwrap_or(false),
+        zones: group.availability_zones().to_vec(),
+        subnets: group.vpc_zone_identifier().unwrap_or_default().to_owned(),
+        template: TemplateRef {
+            id: template.launch_template_id().unwrap_or_default().to_owned(),
+            name: template.launch_template_name().unwrap_or_default().to_owned(),
+            version: template.version().unwrap_or("$Default").to_owned(),
+        },
+        types: overrides.iter().filter_map(|o| o.instance_type()).map(str::to_owned).collect(),
+        grace: SignedDuration::from_secs(group.health_check_grace_period().unwrap_or(0).into()),
+        hooks,
+        tags: group
+            .tags()
+            .iter()
+            .map(|t| Tag {
+                key: t.key().unwrap_or_default().to_owned(),
+                value: t.value().unwrap_or_default().to_owned(),
+                at_launch: t.propagate_at_launch().unwrap_or(false),
+            })
+            .collect(),
+        created: Timestamp::from_second(created).unwrap_or(Timestamp::UNIX_EPOCH),
+    })
+}
