@@ -128,10 +128,7 @@ impl Child {
     /// # Errors
     /// When the supervisor cannot be waited for.
     pub async fn wait(&mut self) -> Result<i32> {
-        // The pipe stays open: `tokio`'s own `wait` would close the process's stdin.
-        let pipe = self.pipe.take();
         let status = self.process.wait().await;
-        self.pipe = pipe;
         Ok(status.with_context(|| format!("wait for {}", self.name))?.code().unwrap_or(1))
     }
 

@@ -42,6 +42,12 @@ impl Lambda {
         Ok(Self { workshop, function, sessions, api, warm: tokio::sync::Mutex::default(), record: Mutex::default() })
     }
 
+    /// The function.
+    #[must_use]
+    pub fn function(&self) -> &Function {
+        &self.function
+    }
+
     /// Runs the function once. Every failure is an outcome.
     pub async fn invoke(&self, payload: Value) -> Invocation {
         let mut warm = self.warm.lock().await;
