@@ -7,5 +7,5 @@ fn main() -> ExitCode {
     if let Some(code) = lab::children::supervise_when_asked(std::env::args_os()) {
         return code;
     }
-    ExitCode::SUCCESS
+    lab::cli::main()
 }

@@ -75,7 +75,11 @@ impl Readback {
                 return if error.fault == aws::Fault::Absent { Ok(None) } else { Err(error.into()) };
             }
         };
-        s3.delete_bucket_policy().bucket(bucket).send().await.context("take of a bucket policy out of moto")?;
+        s3.delete_bucket_policy()
+            .bucket(bucket)
+            .send()
+            .await
+            .context("take of a bucket policy out of moto")?;
         Ok(policy)
     }
 
@@ -85,7 +89,8 @@ impl Readback {
     /// moto does not answer, or with something else.
     pub async fn function(&self, name: &str) -> Result<Function> {
         let url = format!("{}/2015-03-31/functions/{name}/configuration", self.moto);
-        let answer = self.client.get(url).header("Authorization", self.authorization("lambda")).send().await?;
+        let answer =
+            self.client.get(url).header("Authorization", self.authorization("lambda")).send().await?;
         let read: Value = serde_json::from_str(&text("lambda:GetFunctionConfiguration", answer).await?)?;
         let variables = read["Environment"]["Variables"].as_object().into_iter().flatten();
         Ok(Function {
@@ -94,7 +99,9 @@ impl Readback {
             role: read["Role"].as_str().context("a function without role")?.to_owned(),
             timeout: std::time::Duration::from_secs(read["Timeout"].as_u64().unwrap_or(3)),
             memory: read["MemorySize"].as_u64().unwrap_or(128),
-            environment: variables.map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned())).collect(),
+            environment: variables
+                .map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned()))
+                .collect(),
         })
     }
 
@@ -106,7 +113,8 @@ impl Readback {
         let rules = self.json("events", "AWSEvents.ListRules", &serde_json::json!({})).await?;
         let mut found = Vec::new();
         for rule in rules["Rules"].as_array().into_iter().flatten() {
-            let (Some(name), Some(expression)) = (rule["Name"].as_str(), rule["ScheduleExpression"].as_str()) else {
+            let (Some(name), Some(expression)) = (rule["Name"].as_str(), rule["ScheduleExpression"].as_str())
+            else {
                 continue;
             };
             if rule["State"] != "ENABLED" {
@@ -121,7 +129,12 @@ impl Readback {
                 let arn = target["Arn"].as_str().unwrap_or_default();
                 if let Some((_, function)) = arn.split_once(":function:") {
                     let function = self.function(function).await?;
-                    found.push(Schedule { rule: name.to_owned(), rule_arn: rule["Arn"].as_str().unwrap_or_default().to_owned(), rate, function });
+                    found.push(Schedule {
+                        rule: name.to_owned(),
+                        rule_arn: rule["Arn"].as_str().unwrap_or_default().to_owned(),
+                        rate,
+                        function,
+                    });
                 }
             }
         }

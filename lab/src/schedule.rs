@@ -87,7 +87,8 @@ impl Schedules {
             if self.lock().contains_key(&schedule.rule) {
                 continue;
             }
-            let lambda = Lambda::new(self.workshop.clone(), schedule.function.clone(), Arc::clone(&self.sessions));
+            let lambda =
+                Lambda::new(self.workshop.clone(), schedule.function.clone(), Arc::clone(&self.sessions));
             let lambda = Arc::new(lambda.await.context("start of the Lambda runtime API")?);
             let clock = tokio::spawn(tick(Arc::clone(&lambda), schedule.clone()));
             self.lock().insert(schedule.rule.clone(), Running { schedule, lambda, clock });
@@ -97,8 +98,15 @@ impl Schedules {
 
     /// Invokes the function of every schedule now, beside the clock.
     pub async fn invoke_now(&self) -> Vec<Invocation> {
-        let now: Vec<_> = self.lock().values().map(|r| (Arc::clone(&r.lambda), r.schedule.event(Timestamp::now()))).collect();
-        futures::future::join_all(now.into_iter().map(|(lambda, event)| async move { lambda.invoke(event).await })).await
+        let now: Vec<_> = self
+            .lock()
+            .values()
+            .map(|r| (Arc::clone(&r.lambda), r.schedule.event(Timestamp::now())))
+            .collect();
+        futures::future::join_all(
+            now.into_iter().map(|(lambda, event)| async move { lambda.invoke(event).await }),
+        )
+        .await
     }
 
     /// What the invocations of all functions came to, oldest first.

@@ -55,7 +55,10 @@ impl Stack {
     /// # Errors
     /// The template has no such output.
     pub fn output(&self, name: &str) -> Result<&str> {
-        self.outputs.get(name).map(String::as_str).with_context(|| format!("stack {}: no output {name}", self.name))
+        self.outputs
+            .get(name)
+            .map(String::as_str)
+            .with_context(|| format!("stack {}: no output {name}", self.name))
     }
 }
 
@@ -69,7 +72,12 @@ pub struct Stacks {
 
 impl Stacks {
     /// Calls go through `session` (the endpoint, as the lab's user), reads past it.
-    pub fn new(session: aws::Session, readback: Readback, groups: Arc<Groups>, schedules: Arc<Schedules>) -> Self {
+    pub fn new(
+        session: aws::Session,
+        readback: Readback,
+        groups: Arc<Groups>,
+        schedules: Arc<Schedules>,
+    ) -> Self {
         Self { session, readback, groups, schedules }
     }
 
@@ -79,7 +87,8 @@ impl Stacks {
     /// The endpoint refuses.
     pub async fn prepare(&self) -> Result<()> {
         let ssm = self.session.ssm();
-        let image = ssm.put_parameter().name(IMAGE_PARAMETER).value(IMAGE).r#type("String".into()).overwrite(true);
+        let image =
+            ssm.put_parameter().name(IMAGE_PARAMETER).value(IMAGE).r#type("String".into()).overwrite(true);
         image.send().await.map_err(|e| CallError::new(&e, "ssm:PutParameter", IMAGE_PARAMETER))?;
         let s3 = self.session.s3();
         let bucket = s3.create_bucket().bucket(CODE_BUCKET).send().await;
@@ -147,7 +156,10 @@ impl Stacks {
             match status {
                 "CREATE_COMPLETE" | "UPDATE_COMPLETE" => return self.read(&stack).await,
                 _ if status.ends_with("IN_PROGRESS") && tokio::time::Instant::now() < deadline => {}
-                _ => bail!("stack {name}: {status}: {}", stack.stack_status_reason().unwrap_or("no reason given")),
+                _ => bail!(
+                    "stack {name}: {status}: {}",
+                    stack.stack_status_reason().unwrap_or("no reason given")
+                ),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -156,12 +168,15 @@ impl Stacks {
     async fn read(&self, stack: &Described) -> Result<Stack> {
         let name = stack.stack_name().unwrap_or_default();
         let outputs = stack.outputs().iter();
-        let outputs = outputs.filter_map(|o| Some((o.output_key()?.to_owned(), o.output_value()?.to_owned())));
+        let outputs =
+            outputs.filter_map(|o| Some((o.output_key()?.to_owned(), o.output_value()?.to_owned())));
         let resources = self.session.cloudformation().list_stack_resources().stack_name(name).send().await;
-        let resources = resources.map_err(|e| CallError::new(&e, "cloudformation:ListStackResources", name))?;
+        let resources =
+            resources.map_err(|e| CallError::new(&e, "cloudformation:ListStackResources", name))?;
         let resources = resources.stack_resource_summaries().iter();
-        let resources = resources
-            .filter_map(|r| Some((r.logical_resource_id()?.to_owned(), r.physical_resource_id()?.to_owned())));
+        let resources = resources.filter_map(|r| {
+            Some((r.logical_resource_id()?.to_owned(), r.physical_resource_id()?.to_owned()))
+        });
         Ok(Stack { name: name.to_owned(), outputs: outputs.collect(), resources: resources.collect() })
     }
 }

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::GRACE;
 
@@ -34,14 +35,11 @@ fn supervise(command: &[OsString]) -> ExitCode {
     if let Err(error) = prctl::set_child_subreaper(true) {
         return fail(&format!("supervise: become a subreaper: {error}"));
     }
-    // Blocked here and fetched by a thread. A child starts with no signal blocked: the standard library sees to it.
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        signals.add(signal);
-    }
-    if let Err(error) = signals.thread_block() {
-        return fail(&format!("supervise: block signals: {error}"));
-    }
+    // Handlers, not a mask: a started program inherits a mask, and would then never hear SIGTERM.
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&format!("supervise: listen to signals: {error}")),
+    };
     let child = match Command::new(program).args(args).stdin(Stdio::null()).spawn() {
         Ok(child) => child,
         Err(error) => {
@@ -61,12 +59,35 @@ fn supervise(command: &[OsString]) -> ExitCode {
     {
         let ending = Arc::clone(&ending);
         std::thread::spawn(move || {
-            let _ = signals.wait();
+            signals.wait();
             end_all(&ending);
         });
     }
     let main = Pid::from_raw(child.id().cast_signed());
     reap_all(main, &ending)
+}
+
+/// SIGTERM, SIGINT and SIGHUP of this process.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    streams: Vec<tokio::signal::unix::Signal>,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let entered = runtime.enter();
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        let streams = kinds.into_iter().map(signal).collect::<std::io::Result<_>>()?;
+        drop(entered);
+        Ok(Self { runtime, streams })
+    }
+
+    /// Waits for the first one.
+    fn wait(mut self) {
+        let waits = self.streams.iter_mut().map(|stream| Box::pin(stream.recv()));
+        self.runtime.block_on(futures::future::select_all(waits));
+    }
 }
 
 fn fail(message: &str) -> ExitCode {

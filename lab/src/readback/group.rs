@@ -14,7 +14,8 @@ impl Readback {
     /// moto does not answer; a group that the lab cannot run.
     pub async fn groups(&self) -> Result<Vec<Definition>> {
         let client = self.session.autoscaling();
-        let answer = client.describe_auto_scaling_groups().send().await.context("read of the groups from moto")?;
+        let answer =
+            client.describe_auto_scaling_groups().send().await.context("read of the groups from moto")?;
         let mut found = Vec::new();
         for group in answer.auto_scaling_groups() {
             let name = group.auto_scaling_group_name().unwrap_or_default();

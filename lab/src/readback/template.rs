@@ -41,7 +41,9 @@ impl Readback {
         let xml = self.query("iam", &parameters).await?;
         let document = Document::parse(&xml)?;
         let role = document.descendants().find(|n| n.has_tag_name_of("RoleName"));
-        role.and_then(|n| n.text()).map(str::to_owned).with_context(|| format!("instance profile {name} has no role"))
+        role.and_then(|n| n.text())
+            .map(str::to_owned)
+            .with_context(|| format!("instance profile {name} has no role"))
     }
 }
 
@@ -74,7 +76,8 @@ fn launch_data(xml: &str) -> Result<(LaunchData, Option<String>)> {
     let data = child(version, "launchTemplateData").context("a launch template without data")?;
     let user_data = child_text(data, "userData").unwrap_or_default();
     let packed: String = user_data.split_whitespace().collect();
-    let user_data = base64::engine::general_purpose::STANDARD.decode(packed).context("user data is no base64")?;
+    let user_data =
+        base64::engine::general_purpose::STANDARD.decode(packed).context("user data is no base64")?;
     let profile = child(data, "iamInstanceProfile")
         .and_then(|p| child_text(p, "arn").or_else(|| child_text(p, "name")))
         .filter(|p| !p.is_empty());

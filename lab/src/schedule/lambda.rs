@@ -37,9 +37,20 @@ impl Lambda {
     ///
     /// # Errors
     /// No port.
-    pub async fn new(workshop: Workshop, function: Function, sessions: Arc<dyn RoleSessions>) -> Result<Self> {
+    pub async fn new(
+        workshop: Workshop,
+        function: Function,
+        sessions: Arc<dyn RoleSessions>,
+    ) -> Result<Self> {
         let api = RuntimeApi::start(&function.arn).await?;
-        Ok(Self { workshop, function, sessions, api, warm: tokio::sync::Mutex::default(), record: Mutex::default() })
+        Ok(Self {
+            workshop,
+            function,
+            sessions,
+            api,
+            warm: tokio::sync::Mutex::default(),
+            record: Mutex::default(),
+        })
     }
 
     /// The function.
@@ -64,7 +75,8 @@ impl Lambda {
         {
             tracing::warn!(function = self.function.name, %error, "a function's program did not end well");
         }
-        let invocation = Invocation { function: self.function.name.clone(), id, at, took: begun.elapsed(), outcome };
+        let invocation =
+            Invocation { function: self.function.name.clone(), id, at, took: begun.elapsed(), outcome };
         self.record.lock().unwrap_or_else(PoisonError::into_inner).push(invocation.clone());
         invocation
     }
@@ -86,8 +98,11 @@ impl Lambda {
     async fn run(&self, warm: &mut Warm, id: &str, payload: Value, at: Timestamp) -> Result<String, Failed> {
         let timeout = self.function.timeout;
         let deadline = at.saturating_add(SignedDuration::try_from(timeout).unwrap_or(SignedDuration::MAX));
-        let event =
-            Event { id: id.to_owned(), payload: payload.to_string(), deadline: deadline.unwrap_or(Timestamp::MAX) };
+        let event = Event {
+            id: id.to_owned(),
+            payload: payload.to_string(),
+            deadline: deadline.unwrap_or(Timestamp::MAX),
+        };
         let outcome = self.api.offer(event);
         tokio::select! {
             // A program that answers and exits at once has answered.
@@ -140,7 +155,9 @@ impl Lambda {
         for (name, value) in own.into_iter().chain(credentials.environment()) {
             helper = helper.env(name, value);
         }
-        for (name, value) in self.workshop.environment.iter().chain(&self.function.environment) {
+        for (name, value) in
+            self.workshop.environment.iter().map(|(n, v)| (n, v)).chain(&self.function.environment)
+        {
             helper = helper.env(name, value);
         }
         Ok(Warm { program: helper.start()?, ends: credentials.expires })

@@ -81,7 +81,8 @@ impl RuntimeApi {
     /// # Errors
     /// No port.
     pub async fn start(arn: &str) -> Result<Self> {
-        let shared = Arc::new(Shared { arn: arn.to_owned(), queue: Mutex::default(), arrived: Notify::new() });
+        let shared =
+            Arc::new(Shared { arn: arn.to_owned(), queue: Mutex::default(), arrived: Notify::new() });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/response", post(response))

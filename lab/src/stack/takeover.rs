@@ -27,7 +27,8 @@ impl Stacks {
     /// moto's own reading of bucket policies knows no conditions, so they move to the endpoint, which does.
     async fn bucket_policies(&self) -> Result<()> {
         let s3 = self.session.s3();
-        let buckets = s3.list_buckets().send().await.map_err(|e| CallError::new(&e, "s3:ListAllMyBuckets", "*"))?;
+        let buckets =
+            s3.list_buckets().send().await.map_err(|e| CallError::new(&e, "s3:ListAllMyBuckets", "*"))?;
         for bucket in buckets.buckets().iter().filter_map(|b| b.name()) {
             if let Some(policy) = self.readback.take_bucket_policy(bucket).await? {
                 let put = s3.put_bucket_policy().bucket(bucket).policy(policy).send().await;

@@ -1,0 +1,296 @@
+//! The whole lab in one value: for `lab up`, the demo and the journeys.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::task::JoinHandle;
+
+use crate::build_server::BuildServer;
+use crate::endpoint::{ACCOUNT, Endpoint};
+use crate::group::service::Groups;
+use crate::imds::RoleSessions;
+use crate::instances::processes::{ProcessInstances, Site};
+use crate::instances::{Instances, programs};
+use crate::moto::Moto;
+use crate::readback::Readback;
+use crate::schedule::{Schedules, Workshop};
+use crate::stack::{Stack, StackOrder, Stacks};
+
+/// The lab's region.
+pub const REGION: &str = "us-east-1";
+/// How often the lab looks whether somebody else has changed stacks.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What kind of lab.
+#[derive(Debug, Clone, Default)]
+pub struct LabOptions {
+    /// Everything lies here; a temporary folder, removed at the end, when not given.
+    pub folder: Option<PathBuf>,
+    /// Folder of the programs; found beside the running one when not given.
+    pub programs: Option<PathBuf>,
+    /// More variables for the processes of instances.
+    pub instance_environment: Vec<(String, String)>,
+}
+
+/// A running lab. Dropping it ends every process it started; [`Lab::stop`] also waits for that.
+pub struct Lab {
+    // Fields drop in this order: those that call others first.
+    tasks: Tasks,
+    build_server: Option<BuildServer>,
+    schedules: Arc<Schedules>,
+    groups: Arc<Groups>,
+    instances: Arc<ProcessInstances>,
+    stacks: Arc<Stacks>,
+    endpoint: Arc<Endpoint>,
+    moto: Moto,
+    programs: PathBuf,
+    folder: Folder,
+}
+
+enum Folder {
+    Given(PathBuf),
+    Temporary(tempfile::TempDir),
+}
+
+struct Tasks(Vec<JoinHandle<()>>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+impl Lab {
+    /// Starts moto, the endpoint and the keepers of groups and schedules; no stack and no CI yet.
+    ///
+    /// # Errors
+    /// A part does not start; the message says which and what to do.
+    pub async fn start(options: LabOptions) -> Result<Self> {
+        let folder = match options.folder {
+            Some(folder) => Folder::Given(prepared(&folder)?),
+            None => Folder::Temporary(tempfile::Builder::new().prefix("lab-").tempdir()?),
+        };
+        let root = folder.path();
+        let programs = options.programs.map_or_else(programs, Ok)?;
+        let moto = Moto::start(root).await?;
+        let endpoint = Arc::new(Endpoint::start(moto.url()).await?);
+        let sessions = Arc::clone(&endpoint) as Arc<dyn RoleSessions>;
+        let site = Site {
+            folder: root.join("instances"),
+            programs: programs.clone(),
+            endpoint: endpoint.url().to_owned(),
+            region: REGION.to_owned(),
+            account: ACCOUNT.to_owned(),
+            environment: options.instance_environment,
+        };
+        let instances = Arc::new(ProcessInstances::new(site, Arc::clone(&sessions)));
+        let readback = Readback::new(moto.url(), REGION).await;
+        let groups = Groups::new(Box::new(readback.clone()), Arc::clone(&instances) as Arc<dyn Instances>);
+        endpoint.set_autoscaling(Arc::clone(&groups) as Arc<_>);
+        let workshop = Workshop {
+            folder: root.join("functions"),
+            program: programs.join("scaler"),
+            endpoint: endpoint.url().to_owned(),
+            region: REGION.to_owned(),
+            environment: Vec::new(),
+        };
+        let schedules = Arc::new(Schedules::new(workshop, sessions));
+        let session = session(&endpoint).await;
+        let stacks = Arc::new(Stacks::new(session, readback, Arc::clone(&groups), Arc::clone(&schedules)));
+        stacks.prepare().await?;
+        let tasks = Tasks(vec![
+            tokio::spawn(Arc::clone(&groups).run()),
+            tokio::spawn(follow(Arc::clone(&endpoint), Arc::clone(&stacks))),
+        ]);
+        Ok(Self {
+            tasks,
+            build_server: None,
+            schedules,
+            groups,
+            instances,
+            stacks,
+            endpoint,
+            moto,
+            programs,
+            folder,
+        })
+    }
+
+    /// Everything of this lab lies below.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The folder of the programs that the lab runs.
+    #[must_use]
+    pub fn programs(&self) -> &Path {
+        &self.programs
+    }
+
+    /// The endpoint: URL, calls, faults, sessions.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Where moto answers, past all decisions.
+    #[must_use]
+    pub fn moto_url(&self) -> &str {
+        self.moto.url()
+    }
+
+    /// The groups.
+    #[must_use]
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// The instances.
+    #[must_use]
+    pub fn instances(&self) -> &ProcessInstances {
+        &self.instances
+    }
+
+    /// The schedules and their invocations.
+    #[must_use]
+    pub fn schedules(&self) -> &Schedules {
+        &self.schedules
+    }
+
+    /// Stacks.
+    #[must_use]
+    pub fn stacks(&self) -> &Stacks {
+        &self.stacks
+    }
+
+    /// A session of the lab's user.
+    pub async fn session(&self) -> aws::Session {
+        session(&self.endpoint).await
+    }
+
+    /// What makes awscli and every AWS program speak to the lab as its user. Holds secrets: for a child's
+    /// environment only.
+    #[must_use]
+    pub fn admin_environment(&self) -> BTreeMap<String, String> {
+        let mut variables: BTreeMap<String, String> =
+            self.endpoint.admin().environment().into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        variables.insert("AWS_ENDPOINT_URL".to_owned(), self.endpoint.url().to_owned());
+        variables.insert("AWS_REGION".to_owned(), REGION.to_owned());
+        variables.insert("AWS_DEFAULT_REGION".to_owned(), REGION.to_owned());
+        variables
+    }
+
+    /// Starts the CI, once.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start_build_server(&mut self) -> Result<&BuildServer> {
+        let server = match self.build_server.take() {
+            Some(server) => server,
+            None => BuildServer::start(&self.programs, &self.folder().join("build-server")).await?,
+        };
+        Ok(self.build_server.insert(server))
+    }
+
+    /// The CI, if it runs.
+    #[must_use]
+    pub fn build_server(&self) -> Option<&BuildServer> {
+        self.build_server.as_ref()
+    }
+
+    /// Deploys a stack of the project's template for the CI of the lab. `parameters` win over the lab's own.
+    ///
+    /// # Errors
+    /// The CI or the stack does not start.
+    pub async fn deploy_stack(&mut self, name: &str, parameters: &[(&str, &str)]) -> Result<Stack> {
+        use secrecy::ExposeSecret;
+        let server = self.start_build_server().await?;
+        let mut all = BTreeMap::from([
+            ("BuildkiteAgentToken".to_owned(), server.registration_token().expose_secret().to_owned()),
+            ("AgentEndpoint".to_owned(), server.agent_endpoint()),
+        ]);
+        all.extend(parameters.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        let template = project_template()?;
+        self.stacks.deploy(&StackOrder { name: name.to_owned(), template, parameters: all }).await
+    }
+
+    /// Ends everything and waits until nothing is left.
+    ///
+    /// # Errors
+    /// A process does not end.
+    pub async fn stop(self) -> Result<()> {
+        let Self { tasks, build_server, schedules, instances, endpoint, moto, .. } = self;
+        drop(tasks);
+        schedules.stop().await;
+        instances.terminate_all().await;
+        if let Some(server) = build_server {
+            server.stop().await?;
+        }
+        drop(endpoint);
+        moto.stop().await
+    }
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Given(path) => path,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
+}
+
+/// The folder, made if need be, as an absolute path.
+fn prepared(folder: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(folder).with_context(|| format!("make the lab's folder {}", folder.display()))?;
+    folder.canonicalize().with_context(|| format!("lab's folder {}", folder.display()))
+}
+
+async fn session(endpoint: &Endpoint) -> aws::Session {
+    let admin = endpoint.admin();
+    aws::Session::at(endpoint.url(), REGION, &admin.access_key_id, &admin.secret_access_key, None).await
+}
+
+/// The template of the project that the current folder or the running program belongs to.
+fn project_template() -> Result<PathBuf> {
+    crate::stack::template(&std::env::current_dir()?)
+        .or_else(|_| crate::stack::template(&std::env::current_exe()?))
+}
+
+/// Takes over what others change through the endpoint: `aws cloudformation` by hand, `make create-stack`.
+async fn follow(endpoint: Arc<Endpoint>, stacks: Arc<Stacks>) {
+    let mut seen = 0;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let changes = endpoint.calls().iter().filter(|c| changes_stacks(&c.action)).map(|c| c.count).sum();
+        if changes == seen {
+            continue;
+        }
+        match stacks.take_over().await {
+            Ok(()) => seen = changes,
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "stacks are not taken over yet"),
+        }
+    }
+}
+
+/// Calls that change what the lab runs in moto's place.
+fn changes_stacks(action: &str) -> bool {
+    const CHANGES: [&str; 9] = [
+        "cloudformation:CreateStack",
+        "cloudformation:UpdateStack",
+        "cloudformation:DeleteStack",
+        "cloudformation:ExecuteChangeSet",
+        "autoscaling:CreateAutoScalingGroup",
+        "autoscaling:DeleteAutoScalingGroup",
+        "events:PutRule",
+        "events:PutTargets",
+        "lambda:UpdateFunctionConfiguration",
+    ];
+    CHANGES.contains(&action)
+}
