@@ -33,6 +33,8 @@ pub struct LabOptions {
     pub programs: Option<PathBuf>,
     /// More variables for the processes of instances.
     pub instance_environment: Vec<(String, String)>,
+    /// Variables of functions that win over the template's, such as a shorter `LAMBDA_TIMEOUT`.
+    pub function_environment: Vec<(String, String)>,
 }
 
 /// A running lab. Dropping it ends every process it started; [`Lab::stop`] also waits for that.
@@ -97,7 +99,7 @@ impl Lab {
             program: programs.join("scaler"),
             endpoint: endpoint.url().to_owned(),
             region: REGION.to_owned(),
-            environment: Vec::new(),
+            environment: options.function_environment,
         };
         let schedules = Arc::new(Schedules::new(workshop, sessions));
         let session = session(&endpoint).await;

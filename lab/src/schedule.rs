@@ -34,7 +34,7 @@ pub struct Workshop {
     pub endpoint: String,
     /// Region.
     pub region: String,
-    /// More variables for functions.
+    /// Variables that win over a function's own.
     pub environment: Vec<(String, String)>,
 }
 

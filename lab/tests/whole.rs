@@ -9,7 +9,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_stack_is_deployed_its_group_launches_and_everything_ends() {
-    let mut lab = Lab::start(LabOptions::default()).await.unwrap();
+    // One tick an invocation.
+    let function_environment = vec![("LAMBDA_TIMEOUT".to_owned(), "1s".to_owned())];
+    let mut lab = Lab::start(LabOptions { function_environment, ..LabOptions::default() }).await.unwrap();
     let stack = lab.deploy_stack("ci", &[("MaxSize", "2")]).await.unwrap();
     let group = lab.groups().group(stack.output("AutoScalingGroupName").unwrap()).unwrap();
     let name = group.definition.name.clone();

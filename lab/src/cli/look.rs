@@ -12,14 +12,9 @@ use crate::state::State;
 pub(super) async fn status(state: &State) -> Result<String> {
     let variable = |name: &str| state.environment.get(name).cloned().unwrap_or_default();
     let secret = variable("AWS_SECRET_ACCESS_KEY").into();
-    let session = aws::Session::at(
-        &state.endpoint,
-        &variable("AWS_REGION"),
-        &variable("AWS_ACCESS_KEY_ID"),
-        &secret,
-        None,
-    );
-    let client = session.await.autoscaling();
+    let (region, key) = (variable("AWS_REGION"), variable("AWS_ACCESS_KEY_ID"));
+    let session = aws::Session::at(&state.endpoint, &region, &key, &secret, None).await;
+    let client = session.autoscaling();
     let groups = client.describe_auto_scaling_groups().send().await;
     let groups =
         groups.map_err(|e| CallError::new(&e, "autoscaling:DescribeAutoScalingGroups", &state.group))?;
