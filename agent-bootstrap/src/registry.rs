@@ -37,7 +37,7 @@ use helper::{Helper, Refusal};
 use job_folder::{HELPER_PROGRAM, JobFolder, Marker};
 use logins::{Login, Logins};
 use settings::{DockerLogin, EcrSettings, Lookup};
-use tokens::Tokens;
+use tokens::{TokenSource, Tokens};
 
 /// Answers Docker's credential helper protocol on stdin and stdout.
 ///
@@ -116,9 +116,9 @@ pub async fn prepare(
     let home = environment("HOME").map_or_else(|| layout.agent_home(), PathBuf::from);
     let folder = JobFolder::make(&path, &job_folder::plugin_folders(&home.join(".docker")), &marker)
         .map_err(Failure::failed)?;
-    if settings.eager {
-        let tokens = tokens_of(layout, Some(folder.path()), environment);
-        fetch_all(&settings, &known, tokens.as_ref()).await?;
+    // This process has the instance's credentials; tokens of a job's own are fetched by the job.
+    if settings.eager && !has_own_credentials(environment) {
+        fetch_all(&settings, &known, &instance_tokens(layout), &AwsEcr).await?;
     }
     Ok(Exports(exports(layout, &folder, environment)))
 }
@@ -171,6 +171,17 @@ fn known(layout: &Layout, settings: &EcrSettings, environment: &Lookup<'_>) -> V
 
 /// Credentials of the job's own are another identity than the instance's: its tokens stay in the job's folder.
 fn tokens_of(layout: &Layout, job: Option<&Path>, environment: &Lookup<'_>) -> Option<Tokens> {
+    if has_own_credentials(environment) {
+        return job.map(|folder| Tokens::in_folder(folder.join("ecr")));
+    }
+    Some(instance_tokens(layout))
+}
+
+fn instance_tokens(layout: &Layout) -> Tokens {
+    Tokens::in_folder(layout.run().join("ecr"))
+}
+
+fn has_own_credentials(environment: &Lookup<'_>) -> bool {
     let names = [
         "AWS_ACCESS_KEY_ID",
         "AWS_PROFILE",
@@ -181,22 +192,19 @@ fn tokens_of(layout: &Layout, job: Option<&Path>, environment: &Lookup<'_>) -> O
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     ];
-    if names.iter().any(|name| environment(name).is_some_and(|value| !value.is_empty())) {
-        return job.map(|folder| Tokens::in_folder(folder.join("ecr")));
-    }
-    Some(Tokens::in_folder(layout.run().join("ecr")))
+    names.iter().any(|name| environment(name).is_some_and(|value| !value.is_empty()))
 }
 
 /// `TIDEMARK_ECR_EAGER`: a job that would fail at its first pull fails here.
 async fn fetch_all(
     settings: &EcrSettings,
     known: &[server::Server],
-    tokens: Option<&Tokens>,
+    tokens: &Tokens,
+    source: &impl TokenSource,
 ) -> Result<(), Failure> {
-    let Some(tokens) = tokens else { return Ok(()) };
     let asked = known.iter().filter_map(|server| Some((server, settings.registry(server)?)));
     let gets = asked.map(async |(server, registry)| {
-        tokens.get(server, &registry, Timestamp::now(), &AwsEcr).await.map_err(|error| {
+        tokens.get(server, &registry, Timestamp::now(), source).await.map_err(|error| {
             let failure = Failure::from(error);
             Failure { message: format!("ECR login to {server}: {}", failure.message), ..failure }
         })

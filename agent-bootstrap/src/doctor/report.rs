@@ -69,6 +69,7 @@ impl Report {
     /// For people: a line a check, and beneath it what to do.
     #[must_use]
     pub fn text(&self) -> String {
+        let width = self.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
         let mut text = String::new();
         for check in &self.checks {
             let verdict = match check.verdict {
@@ -76,9 +77,9 @@ impl Report {
                 Verdict::Warn => "warn",
                 Verdict::Fail => "fail",
             };
-            let _ = writeln!(text, "{verdict:<5} {:<9} {}", check.name, check.found);
+            let _ = writeln!(text, "{verdict:<5} {:<width$}  {}", check.name, check.found);
             if let Some(fix) = &check.fix {
-                let _ = writeln!(text, "{:15} fix: {fix}", "");
+                let _ = writeln!(text, "{:<5} {:<width$}  fix: {fix}", "", "");
             }
         }
         text

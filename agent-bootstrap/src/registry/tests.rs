@@ -81,3 +81,39 @@ async fn without_a_docker_login_the_pre_command_hook_does_nothing() {
     let half = pre_command(&layout, "job-1", &lookup(&[("DOCKER_LOGIN_USER", "u")])).await.unwrap_err();
     assert_eq!(half.code, 78);
 }
+
+/// Answers every registry but those of one account.
+struct Source;
+
+impl TokenSource for Source {
+    async fn fetch(&self, registry: &server::Ecr) -> Result<tokens::Token, aws::CallError> {
+        if format!("{registry:?}").contains("999999999999") {
+            return Err(aws::CallError {
+                fault: aws::Fault::Denied,
+                operation: "ecr:GetAuthorizationToken",
+                resource: "r".into(),
+                code: None,
+                status: None,
+                bucket_region: None,
+                detail: "no".into(),
+            });
+        }
+        let expires = Timestamp::now() + jiff::SignedDuration::from_hours(12);
+        Ok(tokens::Token { password: "t".into(), expires })
+    }
+}
+
+#[tokio::test]
+async fn eager_fetches_every_known_registry_and_fails_with_the_first_refusal() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = Tokens::in_folder(dir.path());
+    let own = server::Account::parse("123456789012");
+    for (ids, expected) in [("210987654321", None), ("999999999999", Some(77))] {
+        let settings = EcrSettings::read(&lookup(&[("AWS_ECR_LOGIN_REGISTRY_IDS", ids)])).unwrap();
+        let known = settings.known(own.as_ref(), Some("eu-west-1"));
+        let failure = fetch_all(&settings, &known, &kept, &Source).await.err();
+        assert_eq!(failure.as_ref().map(|f| f.code), expected);
+        assert!(failure.is_none_or(|f| f.message.contains("999999999999.dkr.ecr.eu-west-1")));
+    }
+    assert_eq!(kept.hosts(Timestamp::now()).len(), 2);
+}
