@@ -4,7 +4,7 @@ mod builds;
 mod client;
 
 use std::{
-    io::{IsTerminal as _, Write as _},
+    io::{ErrorKind, IsTerminal as _, Write as _},
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use client::Fault;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -112,6 +113,8 @@ pub fn main() -> ExitCode {
         },
         Command::Builds(args) => match runtime.block_on(builds::run(args)) {
             Ok(()) => ExitCode::SUCCESS,
+            // The reader (`| head`) has seen enough.
+            Err(Fault::Output(fault)) if fault.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             Err(fault) => report(fault.exit_code(), &fault.to_string()),
         },
     }

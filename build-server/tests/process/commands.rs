@@ -1,6 +1,9 @@
 //! The command line: what it prints and how it exits.
 
-use std::{os::unix::fs::PermissionsExt, process::Output};
+use std::{
+    os::unix::fs::PermissionsExt,
+    process::{Output, Stdio},
+};
 
 use crate::program::{Program, binary, folder};
 
@@ -118,4 +121,31 @@ fn each_failure_has_its_exit_code() {
     let (code, text) = told(&output.unwrap());
     assert_eq!(code, Some(69));
     assert!(text.contains(&url), "{text}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let dir = folder();
+    let server = Program::start(dir.path());
+    let command = "x".repeat(50_000);
+    server.builds_json(&[
+        "create",
+        "--pipeline",
+        "app",
+        "--repo",
+        "/r",
+        "--command",
+        &command,
+        "--command",
+        &command,
+    ]);
+    let token = dir.path().join("data/api-token");
+    let mut show = binary();
+    show.args(["builds", "show", "1", "--json", "--server", &server.url, "--token-file"]).arg(token);
+    let mut child = show.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let (code, text) = told(&output);
+    assert_eq!(code, Some(0));
+    assert!(!text.contains("build-server:"), "{text}");
 }
