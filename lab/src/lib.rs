@@ -4,6 +4,7 @@ pub mod build_server;
 pub mod children;
 pub mod cli;
 pub mod endpoint;
+pub mod git;
 pub mod group;
 pub mod iam;
 pub mod imds;
