@@ -72,8 +72,7 @@ impl Tokens {
         now: Timestamp,
         source: &impl TokenSource,
     ) -> Result<Token, aws::CallError> {
-        let lock = private::folder(&self.folder).and_then(|()| private::lock(&self.path(server, "lock")));
-        let Ok(_lock) = lock else { return source.fetch(registry).await };
+        let Ok(_lock) = self.lock(server).await else { return source.fetch(registry).await };
         if let Some(token) = self.kept(server, registry, now) {
             return Ok(token);
         }
@@ -86,6 +85,14 @@ impl Tokens {
             );
         }
         Ok(token)
+    }
+
+    /// Waited for on another thread: else a token asked for at the same time, whose lock this process already holds,
+    /// would not arrive while this one waits for another process.
+    async fn lock(&self, server: &Server) -> io::Result<fs::File> {
+        let (folder, path) = (self.folder.clone(), self.path(server, "lock"));
+        let locked = move || private::folder(&folder).and_then(|()| private::lock(&path));
+        tokio::task::spawn_blocking(locked).await.map_err(io::Error::other)?
     }
 
     /// The hosts with a token that can still be handed out.
@@ -208,6 +215,25 @@ mod tests {
         };
         tokens.get(&server, &moved, start(), &source).await.unwrap();
         assert_eq!(source.calls.get(), 3);
+    }
+
+    #[tokio::test]
+    async fn waiting_for_one_hosts_lock_holds_up_no_other_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::in_folder(dir.path());
+        let source = Counted { calls: Cell::new(0), lives: SignedDuration::from_hours(12) };
+        let (held, held_ecr) = host(OWN);
+        let (free, free_ecr) = host("123456789012.dkr.ecr.eu-west-2.amazonaws.com");
+        let other_process = private::lock(&tokens.path(&held, "lock")).unwrap();
+        let waits = tokens.get(&held, &held_ecr, start(), &source);
+        let arrives = async {
+            let token = tokens.get(&free, &free_ecr, start(), &source).await;
+            drop(other_process);
+            token
+        };
+        let (waited, arrived) = tokio::join!(waits, arrives);
+        assert_eq!(arrived.unwrap().password.expose_secret(), "token-1");
+        assert_eq!(waited.unwrap().password.expose_secret(), "token-2");
     }
 
     #[tokio::test]
