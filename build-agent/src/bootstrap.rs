@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use config::JobConfig;
 use console::Console;
 use nix::sys::prctl;
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use process::Ended;
 use result::JobResult;
@@ -56,6 +57,10 @@ pub fn main(args: Args) -> ExitCode {
     // Orphans of hooks and commands become ours, so that they can be found.
     if let Err(error) = prctl::set_child_subreaper(true) {
         eprintln!("build-agent: cannot collect orphans: {error}; a cancelled job may leave processes");
+    }
+    // Without its agent a job can tell nobody how it ends, and the server gives it to another agent.
+    if let Err(error) = prctl::set_pdeathsig(Signal::SIGTERM) {
+        eprintln!("build-agent: cannot watch the agent: {error}; the job outlives it");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,

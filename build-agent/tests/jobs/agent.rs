@@ -137,6 +137,18 @@ async fn row_19_disconnect_and_finish_also_when_the_jobs_process_dies() {
 }
 
 #[tokio::test]
+async fn row_19_job_does_not_outlive_a_killed_agent() {
+    let rig = Rig::new("echo $$ > shell; echo ready; exec sleep 1000").await;
+    let mut agent = rig.start();
+    rig.server.wait_for_log("ready\r\n").await;
+    let pid = std::fs::read_to_string(rig.checkout().join("shell")).unwrap();
+    agent.kill().await.unwrap();
+    while crate::rig::lives(pid.trim()) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
 async fn row_19_server_asks_to_disconnect() {
     let mut rig = Rig::new("true").await;
     rig.acquire = false;
