@@ -1,0 +1,183 @@
+//! The group, by the Auto Scaling API.
+
+use aws::{CallError, Fault, Session};
+use lifecycle::AwsState;
+
+use super::group::{Group, Member, Refusal, Size};
+
+/// An Auto Scaling group and one of its instances.
+#[derive(Debug, Clone)]
+pub struct AutoScalingGroup {
+    client: aws::autoscaling::Client,
+    group: String,
+    instance: String,
+}
+
+impl AutoScalingGroup {
+    /// The group of that name and its instance.
+    pub fn new(session: &Session, group: impl Into<String>, instance: impl Into<String>) -> Self {
+        Self { client: session.autoscaling(), group: group.into(), instance: instance.into() }
+    }
+}
+
+macro_rules! refusal {
+    ($operation:literal, $resource:expr) => {
+        |error| refusal(CallError::new(&error, $operation, $resource))
+    };
+}
+
+impl Group for AutoScalingGroup {
+    async fn describe_instance(&self) -> Result<Option<Member>, Refusal> {
+        let answer = self
+            .client
+            .describe_auto_scaling_instances()
+            .instance_ids(&self.instance)
+            .send()
+            .await
+            .map_err(refusal!("autoscaling:DescribeAutoScalingInstances", &self.instance))?;
+        Ok(answer.auto_scaling_instances().first().map(|instance| Member {
+            state: AwsState::from(instance.lifecycle_state().unwrap_or_default()),
+            protected: instance.protected_from_scale_in().unwrap_or_default(),
+        }))
+    }
+
+    async fn describe_size(&self) -> Result<Size, Refusal> {
+        let answer = self
+            .client
+            .describe_auto_scaling_groups()
+            .auto_scaling_group_names(&self.group)
+            .send()
+            .await
+            .map_err(refusal!("autoscaling:DescribeAutoScalingGroups", &self.group))?;
+        let group = answer.auto_scaling_groups().first();
+        group
+            .and_then(|g| {
+                Some(Size { min: g.min_size()?, max: g.max_size()?, desired: g.desired_capacity()? })
+            })
+            .ok_or_else(|| Refusal::Absent(format!("{} is no group of this account and region", self.group)))
+    }
+
+    async fn set_protection(&self, protected: bool) -> Result<(), Refusal> {
+        let call = self
+            .client
+            .set_instance_protection()
+            .auto_scaling_group_name(&self.group)
+            .instance_ids(&self.instance)
+            .protected_from_scale_in(protected);
+        call.send().await.map_err(refusal!("autoscaling:SetInstanceProtection", &self.instance))?;
+        Ok(())
+    }
+
+    async fn heartbeat(&self, hook: &str) -> Result<(), Refusal> {
+        let call = self
+            .client
+            .record_lifecycle_action_heartbeat()
+            .auto_scaling_group_name(&self.group)
+            .lifecycle_hook_name(hook)
+            .instance_id(&self.instance);
+        call.send().await.map_err(refusal!("autoscaling:RecordLifecycleActionHeartbeat", &self.instance))?;
+        Ok(())
+    }
+
+    async fn complete(&self, hook: &str) -> Result<(), Refusal> {
+        let call = self
+            .client
+            .complete_lifecycle_action()
+            .auto_scaling_group_name(&self.group)
+            .lifecycle_hook_name(hook)
+            .instance_id(&self.instance)
+            .lifecycle_action_result("CONTINUE");
+        call.send().await.map_err(refusal!("autoscaling:CompleteLifecycleAction", &self.instance))?;
+        Ok(())
+    }
+
+    async fn terminate_with_decrement(&self) -> Result<(), Refusal> {
+        let call = self
+            .client
+            .terminate_instance_in_auto_scaling_group()
+            .instance_id(&self.instance)
+            .should_decrement_desired_capacity(true);
+        call.send()
+            .await
+            .map_err(refusal!("autoscaling:TerminateInstanceInAutoScalingGroup", &self.instance))?;
+        Ok(())
+    }
+
+    async fn mark_unhealthy(&self) -> Result<(), Refusal> {
+        let call = self
+            .client
+            .set_instance_health()
+            .instance_id(&self.instance)
+            .health_status("Unhealthy")
+            .should_respect_grace_period(false);
+        call.send().await.map_err(refusal!("autoscaling:SetInstanceHealth", &self.instance))?;
+        Ok(())
+    }
+}
+
+/// Auto Scaling answers every wrong request with `ValidationError`; only the message tells which.
+fn refusal(error: CallError) -> Refusal {
+    let text = error.to_string();
+    let said = error.detail.to_ascii_lowercase();
+    if error.fault != Fault::Invalid {
+        return Refusal::Failed(text);
+    }
+    let holds = |words: &[&str]| words.iter().any(|w| said.contains(w));
+    if holds(&["min size", "minsize", "minimum size"]) {
+        Refusal::Minimum(text)
+    } else if holds(&["no active lifecycle action"]) {
+        Refusal::NoAction(text)
+    } else if holds(&[
+        "not in inservice",
+        "not in the inservice",
+        "in service or standby",
+        "inservice or standby",
+    ]) {
+        Refusal::State(text)
+    } else if holds(&["not found", "not part of", "does not exist"]) {
+        Refusal::Absent(text)
+    } else {
+        Refusal::Failed(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_tells_which_refusal_it_is() {
+        let refused = |detail: &str| {
+            refusal(CallError {
+                fault: Fault::Invalid,
+                operation: "autoscaling:X",
+                resource: "i-1".into(),
+                code: Some("ValidationError".into()),
+                status: Some(400),
+                bucket_region: None,
+                detail: detail.to_owned(),
+            })
+        };
+        assert!(matches!(
+            refused("ValidationError: The instance i-1 is not in InService or Standby."),
+            Refusal::State(_)
+        ));
+        assert!(matches!(
+            refused(
+                "ValidationError: Currently, desiredSize equals minSize (1). Terminating instance without \
+                replacement will violate group's min size constraint. Either set shouldDecrementDesiredCapacity flag \
+                to false or lower group's min size."
+            ),
+            Refusal::Minimum(_)
+        ));
+        assert!(matches!(
+            refused("ValidationError: No active Lifecycle Action found with instance ID i-1"),
+            Refusal::NoAction(_)
+        ));
+        assert!(matches!(
+            refused("ValidationError: Instance Id not found - No managed instance found"),
+            Refusal::Absent(_)
+        ));
+        assert!(matches!(refused("ValidationError: something new"), Refusal::Failed(_)));
+    }
+}

@@ -1,0 +1,96 @@
+//! The group as `watch` needs it: a port, its adapter is `autoscaling.rs`, its double `fake.rs`.
+
+use lifecycle::AwsState;
+
+/// What the group says about one of its instances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its lifecycle state.
+    pub state: AwsState,
+    /// Is it protected from scale-in?
+    pub protected: bool,
+}
+
+/// The group's limits and aim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Never fewer.
+    pub min: i32,
+    /// Never more.
+    pub max: i32,
+    /// Desired capacity.
+    pub desired: i32,
+}
+
+impl Size {
+    /// Minimum equal to maximum: builders that are always on.
+    #[must_use]
+    pub fn is_fixed(self) -> bool {
+        self.min == self.max
+    }
+}
+
+/// Why the group did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The instance is not in a state that allows it (protection outside InService and Standby).
+    #[error("not in a state that allows it: {0}")]
+    State(String),
+    /// It would bring the group below its minimum.
+    #[error("below the group's minimum: {0}")]
+    Minimum(String),
+    /// No lifecycle action waits (completed, timed out, or another token).
+    #[error("no lifecycle action waits: {0}")]
+    NoAction(String),
+    /// The instance is not (or no more) in the group.
+    #[error("not in the group: {0}")]
+    Absent(String),
+    /// Anything else; trying again may do.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The group of this instance.
+pub trait Group {
+    /// The instance's own state and protection; `None` where it is in no group.
+    ///
+    /// # Errors
+    /// When the group does not tell.
+    fn describe_instance(&self) -> impl Future<Output = Result<Option<Member>, Refusal>>;
+
+    /// Limits and desired capacity.
+    ///
+    /// # Errors
+    /// When the group does not tell.
+    fn describe_size(&self) -> impl Future<Output = Result<Size, Refusal>>;
+
+    /// Takes or drops protection from scale-in.
+    ///
+    /// # Errors
+    /// [`Refusal::State`] outside InService and Standby.
+    fn set_protection(&self, protected: bool) -> impl Future<Output = Result<(), Refusal>>;
+
+    /// Puts off the end of the terminating hook by its timeout.
+    ///
+    /// # Errors
+    /// [`Refusal::NoAction`] when no action waits.
+    fn heartbeat(&self, hook: &str) -> impl Future<Output = Result<(), Refusal>>;
+
+    /// Lets the termination go on.
+    ///
+    /// # Errors
+    /// [`Refusal::NoAction`] when no action waits.
+    fn complete(&self, hook: &str) -> impl Future<Output = Result<(), Refusal>>;
+
+    /// Ends this instance and lowers desired capacity by one.
+    ///
+    /// # Errors
+    /// [`Refusal::Minimum`] when desired capacity is at the minimum.
+    fn terminate_with_decrement(&self) -> impl Future<Output = Result<(), Refusal>>;
+
+    /// Tells the group that this instance is of no more use: it is replaced.
+    ///
+    /// # Errors
+    /// When the group does not take it.
+    fn mark_unhealthy(&self) -> impl Future<Output = Result<(), Refusal>>;
+}

@@ -1,0 +1,131 @@
+//! The jobs that run here, kept in a file so that a restarted `watch` still knows them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::Timestamp;
+use lifecycle::State;
+use serde::{Deserialize, Serialize};
+
+use crate::boot::files::{self, Owner};
+use crate::failure::Failure;
+use crate::units::process::Process;
+
+/// A running job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// The agent's process, if the hook told it. The job is over at the latest when this is.
+    pub agent: Option<Process>,
+    /// When it was let in.
+    pub since: Timestamp,
+}
+
+/// What must outlive this process, but not a reboot: nothing runs after that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// What the instance does.
+    pub state: State,
+    /// Jobs by id.
+    pub jobs: BTreeMap<String, Job>,
+    /// Since when nothing runs.
+    pub idle_since: Timestamp,
+}
+
+impl Memory {
+    /// Of an instance that was just born.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self { state: State::Booting, jobs: BTreeMap::new(), idle_since: now }
+    }
+
+    /// Reads what a former `watch` left. A file that cannot be read is an error, not an empty memory: a job may run.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn load(path: &Path) -> Result<Option<Self>, Failure> {
+        match std::fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+                Failure::failed(format!("watch: {}: {e}; remove it when no job runs here", path.display()))
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::failed(format!("watch: {}: {error}", path.display()))),
+        }
+    }
+
+    /// Writes it, whole or not at all.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn save(&self, path: &Path) -> Result<(), Failure> {
+        let bytes = serde_json::to_vec(self).map_err(|e| Failure::failed(format!("watch: {e}")))?;
+        files::file(path, &bytes, 0o600, Owner::own())
+    }
+
+    /// Lets a job in. An agent runs one job at a time, so an earlier one of the same agent is over.
+    pub fn start(&mut self, id: String, agent: Option<Process>, now: Timestamp) {
+        if agent.is_some() {
+            self.jobs.retain(|_, job| job.agent != agent);
+        }
+        self.jobs.insert(id, Job { agent, since: now });
+    }
+
+    /// Forgets a job that is over.
+    pub fn finish(&mut self, id: &str, now: Timestamp) {
+        if self.jobs.remove(id).is_some() && self.jobs.is_empty() {
+            self.idle_since = now;
+        }
+    }
+
+    /// Ids of jobs whose agent is gone, `is_alive` telling. Jobs without a known agent last as long as any agent.
+    pub fn ended(&self, is_alive: impl Fn(Option<Process>) -> bool) -> Vec<String> {
+        self.jobs.iter().filter(|(_, job)| !is_alive(job.agent)).map(|(id, _)| id.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    const A: Option<Process> = Some(Process { pid: 7, started: 1 });
+    const B: Option<Process> = Some(Process { pid: 8, started: 1 });
+
+    #[test]
+    fn an_agent_has_one_job_and_idleness_begins_with_the_last_end() {
+        let mut memory = Memory::new(at(0));
+        memory.start("one".into(), A, at(1));
+        memory.start("two".into(), B, at(2));
+        memory.start("three".into(), A, at(3));
+        assert_eq!(memory.jobs.keys().collect::<Vec<_>>(), ["three", "two"]);
+        memory.finish("two", at(4));
+        memory.finish("unknown", at(5));
+        assert_eq!(memory.idle_since, at(0));
+        memory.finish("three", at(6));
+        memory.finish("three", at(7));
+        assert_eq!(memory.idle_since, at(6));
+    }
+
+    #[test]
+    fn a_job_ends_with_its_agent() {
+        let mut memory = Memory::new(at(0));
+        memory.start("one".into(), A, at(1));
+        memory.start("two".into(), None, at(1));
+        assert_eq!(memory.ended(|agent| agent.is_none()), ["one"]);
+    }
+
+    #[test]
+    fn a_memory_reads_back_and_a_broken_one_is_not_an_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("watch.json");
+        assert_eq!(Memory::load(&path).unwrap(), None);
+        let mut memory = Memory::new(at(0));
+        memory.start("one".into(), A, at(1));
+        memory.save(&path).unwrap();
+        assert_eq!(Memory::load(&path).unwrap(), Some(memory));
+        std::fs::write(&path, "{").unwrap();
+        assert!(Memory::load(&path).is_err());
+    }
+}
