@@ -92,3 +92,6 @@ async fn once(layout: &Layout, request: &Request) -> std::io::Result<Answer> {
 fn on_a_stack(layout: &Layout) -> bool {
     layout.instance_file().exists()
 }
+
+#[cfg(test)]
+mod tests;

@@ -254,3 +254,8 @@ fn end(policy: &Policy, seen: &Observed, held: bool) -> Vec<Step> {
         step(Action::Terminate, "nothing runs any more")
     }
 }
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod tests;
