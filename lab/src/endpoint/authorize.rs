@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -93,14 +93,7 @@ impl Asked<'_> {
     /// # Errors
     /// A refusal with AWS's message when it is not, or when policies cannot be read.
     pub async fn check(&self, need: &Need) -> Result<String, Refusal> {
-        let (resource, role) = match self.look_up(need).await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!("decide {}: {error:#}", need.action);
-                let message = format!("the lab cannot decide {}: {error:#}", need.action);
-                return Err(Refusal::other("InternalFailure", StatusCode::INTERNAL_SERVER_ERROR, message));
-            }
-        };
+        let (resource, role) = self.look_up(need).await.map_err(|error| Refusal::undecided(&error))?;
         let principal = principal(self.caller, &role);
         let context = self.context(need, &resource);
         let request = Request {

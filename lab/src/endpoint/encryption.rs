@@ -64,7 +64,8 @@ pub async fn upload(
         set(&mut parts.headers, ALGORITHM, &algorithm);
         return Ok(Vec::new());
     };
-    let key = shared.policies.key(&id, &bucket.region).await.ok().flatten().ok_or_else(|| {
+    let found = shared.policies.key(&id, &bucket.region).await;
+    let key = found.map_err(|error| Refusal::undecided(&error))?.ok_or_else(|| {
         let message = format!("Invalid keyId '{id}'");
         Refusal::other("KMS.NotFoundException", StatusCode::BAD_REQUEST, message)
     })?;

@@ -238,8 +238,10 @@ impl Policies {
 
     async fn read_key(&self, id: &str, region: &str) -> Result<Option<Key>> {
         let asked = json!({"KeyId": id});
-        let Ok(found) = self.upstream.json("kms", region, "TrentService.DescribeKey", &asked).await else {
-            return Ok(None);
+        let found = match self.upstream.json("kms", region, "TrentService.DescribeKey", &asked).await {
+            Ok(found) => found,
+            Err(error) if error.to_string().contains("NotFoundException") => return Ok(None),
+            Err(error) => return Err(error),
         };
         let arn = text(&found["KeyMetadata"]["Arn"]).to_owned();
         if let Some(service) = id.strip_prefix("alias/aws/") {
@@ -248,7 +250,11 @@ impl Policies {
         }
         let asked = json!({"KeyId": arn, "PolicyName": "default"});
         let read = self.upstream.json("kms", region, "TrentService.GetKeyPolicy", &asked).await?;
-        let policy = document(&arn, text(&read["Policy"]))?;
+        // A key of a stack has its policy as an object, another one as text.
+        let policy = match &read["Policy"] {
+            Value::String(policy) => document(&arn, policy)?,
+            policy => document(&arn, &policy.to_string())?,
+        };
         Ok(Some(Key { arn, policy }))
     }
 }

@@ -46,6 +46,12 @@ impl Refusal {
         Self { kind: Kind::Other(code, status), message: message.into() }
     }
 
+    /// The lab's own failure to decide: a policy that cannot be read.
+    pub fn undecided(error: &anyhow::Error) -> Self {
+        tracing::warn!("decide: {error:#}");
+        Self { kind: Kind::Internal, message: format!("the lab cannot decide: {error:#}") }
+    }
+
     /// Writes the refusal.
     #[must_use]
     pub fn answer(&self, protocol: Protocol) -> Answer {

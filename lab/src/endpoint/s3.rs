@@ -30,7 +30,7 @@ pub(super) enum Next {
 pub(super) async fn before(asked: &Asked<'_>, needs: &[Need], parts: &mut Parts) -> Result<Next, Refusal> {
     let (shared, call) = (asked.shared, asked.call);
     let bucket = match &call.bucket {
-        Some(name) => shared.policies.bucket(name).await.map_err(|error| unreadable(&error))?,
+        Some(name) => shared.policies.bucket(name).await.map_err(|error| Refusal::undecided(&error))?,
         None => None,
     };
     // moto says NoSuchBucket, or makes the bucket; which of the lab's callers may do that is decided all the same.
@@ -63,7 +63,8 @@ pub(super) async fn before(asked: &Asked<'_>, needs: &[Need], parts: &mut Parts)
         _ => None,
     };
     if let Some(path) = read {
-        let need = encryption::download(shared, call, &path).await.map_err(|error| unreadable(&error))?;
+        let need =
+            encryption::download(shared, call, &path).await.map_err(|error| Refusal::undecided(&error))?;
         if let Some(need) = need {
             asked.check(&need).await?;
         }
@@ -95,7 +96,7 @@ pub(super) fn own(asked: &Asked<'_>, body: &[u8]) -> Result<Option<Answer>, Refu
             }
         },
         "DeleteBucketPolicy" => {
-            policies.set_bucket_policy(bucket, None).map_err(|error| unreadable(&error))?;
+            policies.set_bucket_policy(bucket, None).map_err(|error| Refusal::undecided(&error))?;
             Ok(done())
         }
         _ => Ok(None),
@@ -155,13 +156,4 @@ fn elsewhere(call: &Call, bucket: &Bucket) -> Answer {
         answer.headers.insert("x-amz-bucket-region", region);
     }
     answer
-}
-
-fn unreadable(error: &anyhow::Error) -> Refusal {
-    tracing::warn!("decide about S3: {error:#}");
-    Refusal::other(
-        "InternalError",
-        StatusCode::INTERNAL_SERVER_ERROR,
-        format!("the lab cannot decide: {error:#}"),
-    )
 }

@@ -134,7 +134,7 @@ async fn handle(asked: &Asked<'_>, mut parts: Parts, body: Bytes) -> Result<Answ
     for need in &needs {
         asked.check(need).await?;
     }
-    let implied = encryption::implied(shared, call).await.unwrap_or_default();
+    let implied = encryption::implied(shared, call).await.map_err(|error| Refusal::undecided(&error))?;
     for need in &implied {
         asked.check(need).await?;
     }

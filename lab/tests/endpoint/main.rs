@@ -6,6 +6,8 @@ mod faults;
 mod permissions;
 #[cfg(test)]
 mod stage;
+#[cfg(test)]
+mod template;
 
 use stage::Stage;
 
