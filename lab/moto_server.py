@@ -17,10 +17,21 @@ from moto.autoscaling.models import autoscaling_backends  # noqa: E402
 from moto.core.common_models import CloudFormationModel  # noqa: E402
 from moto.ec2.models import ec2_backends  # noqa: E402
 from moto.ec2.models.vpcs import VPC  # noqa: E402
+from moto.iam.access_control import PermissionResult  # noqa: E402
 from moto.iam.models import Role, iam_backends  # noqa: E402
-from moto.s3.models import s3_backends  # noqa: E402
+from moto.kms.models import Key  # noqa: E402
+from moto.s3.models import FakeBucket, s3_backends  # noqa: E402
 from moto.secretsmanager.models import secretsmanager_backends  # noqa: E402
 from moto.server import main  # noqa: E402
+
+
+def without_holes(value):
+    """A policy without the nulls (or empty texts) that moto leaves where `Fn::If` chose AWS::NoValue."""
+    if isinstance(value, dict):
+        return {key: without_holes(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_holes(item) for item in value if item is not None and item != ""]
+    return value
 
 
 class StackSecret(CloudFormationModel):
@@ -169,7 +180,7 @@ class StackBucketPolicy(CloudFormationModel):
     @classmethod
     def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **_):
         properties = cloudformation_json["Properties"]
-        policy = json.dumps(properties["PolicyDocument"]).encode()
+        policy = json.dumps(without_holes(properties["PolicyDocument"])).encode()
         s3_backends[account_id]["aws"].put_bucket_policy(properties["Bucket"], policy)
         return cls(properties["Bucket"])
 
@@ -196,7 +207,38 @@ def delete_routes_with_vpc():
     VPC.delete_from_cloudformation_json = classmethod(delete_all)
 
 
+def leave_permissions_to_the_endpoint():
+    """Bucket policies are kept, but not decided here: moto ignores their conditions, and denies too much."""
+    FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL
+
+
+def keep_key_policies_as_text():
+    """Makes the policy of a stack's KMS key text, as that of any other key: GetKeyPolicy fails on an object."""
+    create = Key.create_from_cloudformation_json.__func__
+
+    def create_with_text(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs):
+        key = create(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs)
+        if not isinstance(key.policy, str):
+            key.policy = json.dumps(key.policy)
+        return key
+
+    Key.create_from_cloudformation_json = classmethod(create_with_text)
+
+
+def keep_role_policies_as_json():
+    """Makes the inline policies of a stack's roles JSON: moto would hand them out in Python's notation."""
+    put = Role.put_policy
+
+    def put_json(self, policy_name, policy_json):
+        put(self, policy_name, policy_json if isinstance(policy_json, str) else json.dumps(without_holes(policy_json)))
+
+    Role.put_policy = put_json
+
+
 if __name__ == "__main__":
+    keep_role_policies_as_json()
+    keep_key_policies_as_text()
+    leave_permissions_to_the_endpoint()
     delete_routes_with_vpc()
     attach_managed_policies()
     sys.exit(main())

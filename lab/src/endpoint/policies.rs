@@ -65,8 +65,6 @@ struct Kept {
 pub struct Policies {
     upstream: Upstream,
     kept: Mutex<Kept>,
-    /// Bucket policies as JSON. moto never sees them: it would enforce them without their conditions.
-    of_buckets: Mutex<HashMap<String, String>>,
     /// Counts what was written: an answer that moto gave before a write is not kept after it.
     written: AtomicU64,
 }
@@ -74,7 +72,7 @@ pub struct Policies {
 impl Policies {
     /// Nothing kept yet.
     pub fn new(upstream: Upstream) -> Self {
-        Self { upstream, kept: Mutex::default(), of_buckets: Mutex::default(), written: AtomicU64::new(0) }
+        Self { upstream, kept: Mutex::default(), written: AtomicU64::new(0) }
     }
 
     /// Forgets everything: some policy may have changed.
@@ -124,32 +122,6 @@ impl Policies {
         let key = self.read_key(id, region).await?.map(Arc::new);
         self.keep(before, |kept| kept.keys.insert(place, key.clone()));
         Ok(key)
-    }
-
-    /// Sets or removes a bucket's policy.
-    ///
-    /// # Errors
-    /// What is malformed.
-    pub fn set_bucket_policy(&self, bucket: &str, policy: Option<&str>) -> Result<()> {
-        let mut policies = self.of_buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        match policy {
-            Some(policy) => {
-                document(bucket, policy)?;
-                policies.insert(bucket.to_owned(), policy.to_owned());
-            }
-            None => {
-                policies.remove(bucket);
-            }
-        }
-        drop(policies);
-        self.forget();
-        Ok(())
-    }
-
-    /// A bucket's policy as it was set.
-    pub fn bucket_policy(&self, bucket: &str) -> Option<String> {
-        let policies = self.of_buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        policies.get(bucket).cloned()
     }
 
     fn keep<T>(&self, before: u64, insert: impl FnOnce(&mut Kept) -> T) {
@@ -221,7 +193,11 @@ impl Policies {
         }
         let region =
             headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok()).unwrap_or("us-east-1");
-        let policy = self.bucket_policy(name).map(|text| document(name, &text)).transpose()?;
+        let (status, _, body) = ask("policy").await?;
+        let policy = match status.is_success() {
+            true => Some(document(name, &String::from_utf8_lossy(&body))?),
+            false => None,
+        };
         let (_, _, body) = ask("encryption").await?;
         let encryption = String::from_utf8_lossy(&body).into_owned();
         let (_, _, body) = ask("ownershipControls").await?;
@@ -250,11 +226,7 @@ impl Policies {
         }
         let asked = json!({"KeyId": arn, "PolicyName": "default"});
         let read = self.upstream.json("kms", region, "TrentService.GetKeyPolicy", &asked).await?;
-        // A key of a stack has its policy as an object, another one as text.
-        let policy = match &read["Policy"] {
-            Value::String(policy) => document(&arn, policy)?,
-            policy => document(&arn, &policy.to_string())?,
-        };
+        let policy = document(&arn, text(&read["Policy"]))?;
         Ok(Some(Key { arn, policy }))
     }
 }

@@ -17,8 +17,6 @@ use crate::iam::context::Context;
 pub(super) enum Next {
     /// Pass it to moto, with the headers set.
     Pass,
-    /// The bucket is there, and the caller may.
-    Allowed,
     /// Answer so.
     Answer(Answer),
 }
@@ -69,38 +67,7 @@ pub(super) async fn before(asked: &Asked<'_>, needs: &[Need], parts: &mut Parts)
             asked.check(&need).await?;
         }
     }
-    Ok(Next::Allowed)
-}
-
-/// Bucket policies are the endpoint's own; moto would enforce them without their conditions.
-///
-/// # Errors
-/// As S3 does for a malformed policy or none.
-pub(super) fn own(asked: &Asked<'_>, body: &[u8]) -> Result<Option<Answer>, Refusal> {
-    let policies = &asked.shared.policies;
-    let bucket = asked.call.bucket.as_deref().unwrap_or_default();
-    let done = || Some(Answer::new(StatusCode::NO_CONTENT, "application/xml", ""));
-    match asked.call.action.as_str() {
-        "PutBucketPolicy" => {
-            let malformed = |why: String| Refusal::other("MalformedPolicy", StatusCode::BAD_REQUEST, why);
-            let text = std::str::from_utf8(body).map_err(|_| malformed("not UTF-8".into()))?;
-            let set = policies.set_bucket_policy(bucket, Some(text));
-            set.map_err(|error| malformed(format!("{error:#}")))?;
-            Ok(done())
-        }
-        "GetBucketPolicy" => match policies.bucket_policy(bucket) {
-            Some(text) => Ok(Some(Answer::new(StatusCode::OK, "application/json", text))),
-            None => {
-                let message = "The bucket policy does not exist";
-                Err(Refusal::other("NoSuchBucketPolicy", StatusCode::NOT_FOUND, message))
-            }
-        },
-        "DeleteBucketPolicy" => {
-            policies.set_bucket_policy(bucket, None).map_err(|error| Refusal::undecided(&error))?;
-            Ok(done())
-        }
-        _ => Ok(None),
-    }
+    Ok(Next::Pass)
 }
 
 /// A missing object is 404 only for those who may list the bucket.

@@ -116,14 +116,8 @@ async fn handle(asked: &Asked<'_>, mut parts: Parts, body: Bytes) -> Result<Answ
     let (shared, call) = (asked.shared, asked.call);
     let needs = needs::needs(call, &parts.headers);
     if call.service == "s3" {
-        match s3::before(asked, &needs, &mut parts).await? {
-            s3::Next::Answer(answer) => return Ok(answer),
-            s3::Next::Allowed => {
-                if let Some(answer) = s3::own(asked, &body)? {
-                    return Ok(answer);
-                }
-            }
-            s3::Next::Pass => {}
+        if let s3::Next::Answer(answer) = s3::before(asked, &needs, &mut parts).await? {
+            return Ok(answer);
         }
         return s3::after(asked, pass(shared, call, &parts, body).await).await;
     }
