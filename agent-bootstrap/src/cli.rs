@@ -30,6 +30,9 @@ pub enum Verb {
     },
     /// Answer git's credential helper protocol from the job's git-credentials files
     GitCredential {
+        /// The job whose files answer, else BUILDKITE_JOB_ID
+        #[arg(long)]
+        job: Option<String>,
         /// get, store or erase
         operation: String,
     },
@@ -104,7 +107,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
     runtime.block_on(async {
         match cli.verb {
             Verb::Hook { phase } => crate::hooks::run(&layout, phase).await,
-            Verb::GitCredential { operation } => crate::git_credential::run(&layout, &operation).await,
+            Verb::GitCredential { job, operation } => {
+                crate::git_credential::run(&layout, &operation, job.as_deref()).await
+            }
             Verb::DockerCredential { operation } => crate::registry::run(&layout, &operation).await,
             Verb::Boot(args) => crate::boot::run(&layout, args).await,
             Verb::Watch(args) => crate::watch::run(&layout, args).await,

@@ -27,7 +27,8 @@ impl Layout {
         self.root.join("etc/tidemark/instance.json")
     }
 
-    /// Defaults of the hooks, `NAME=value` lines, written by boot. The job's environment wins over them.
+    /// Settings of the hooks, `NAME=value` lines, written by boot. The job's environment wins over them, except for
+    /// the guarded names (`config.rs`), which protect secrets from the job.
     #[must_use]
     pub fn hook_settings(&self) -> PathBuf {
         self.root.join("etc/tidemark/hooks.env")

@@ -1,0 +1,13 @@
+//! The hooks as an agent calls them: the real binary under the installed bash text, against S3 on a loopback port.
+
+#[path = "hooks/fake_s3.rs"]
+mod fake_s3;
+#[path = "hooks/instance.rs"]
+mod instance;
+
+#[path = "hooks/credentials.rs"]
+mod credentials;
+#[path = "hooks/faults.rs"]
+mod faults;
+#[path = "hooks/secrets.rs"]
+mod secrets;
