@@ -35,7 +35,9 @@ pub async fn run(layout: &Layout, operation: &str, job: Option<&str>) -> Result<
         _ => environment.get(name),
     };
     let job_id = config::job::job_id(&lookup).map_err(|fault| config::failure(&[fault]))?;
-    let Some(answer) = answer(&JobFolder::of(layout, &job_id), &Request::parse(&question)) else { return Ok(()) };
+    let Some(answer) = answer(&JobFolder::of(layout, &job_id), &Request::parse(&question)) else {
+        return Ok(());
+    };
     let mut stdout = std::io::stdout().lock();
     stdout
         .write_all(answer.as_bytes())
@@ -55,7 +57,9 @@ fn answer(job: &JobFolder, request: &Request) -> Option<Zeroizing<String>> {
         found = found.or_else(|| request.best_of(entries));
     }
     if garbage > 0 {
-        eprintln!("git-credential: {garbage} line(s) of git-credentials are no URL with a password and were ignored");
+        eprintln!(
+            "git-credential: {garbage} line(s) of git-credentials are no URL with a password and were ignored"
+        );
     }
     found.map(|entry| entry.answer())
 }

@@ -72,10 +72,7 @@ impl JobConfig {
     ///
     /// # Errors
     /// All faults at once.
-    pub fn read(
-        environment: Lookup<'_>,
-        file: Option<BTreeMap<String, String>>,
-    ) -> Result<Self, Vec<Fault>> {
+    pub fn read(environment: Lookup<'_>, file: Option<BTreeMap<String, String>>) -> Result<Self, Vec<Fault>> {
         let mut settings = Settings::new(environment, file);
         let job_id = job_id(environment).unwrap_or_else(|fault| {
             settings.fault(fault.name, fault.detail);

@@ -139,7 +139,11 @@ mod tests {
         assert_eq!(settings.finish().0, ["A", "C"]);
 
         let mut alone = Settings::new(&lookup, None);
-        assert_eq!(alone.guarded("A").as_deref(), Some("job"), "without a file the environment is all there is");
+        assert_eq!(
+            alone.guarded("A").as_deref(),
+            Some("job"),
+            "without a file the environment is all there is"
+        );
     }
 
     #[test]

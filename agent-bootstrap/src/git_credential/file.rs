@@ -101,8 +101,9 @@ fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).filter(|_| *first == b'%');
-        let decoded = hex.and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
+        let hex = tail.get(..2).filter(|hex| *first == b'%' && hex.iter().all(u8::is_ascii_hexdigit));
+        let decoded =
+            hex.and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
         bytes.push(decoded.unwrap_or(*first));
         rest = if decoded.is_some() { &tail[2..] } else { tail };
     }
@@ -123,7 +124,9 @@ mod tests {
         assert_eq!(garbage, 3);
         let shown: Vec<String> = entries
             .iter()
-            .map(|e| format!("{} {} {:?} {} {} {}", e.protocol, e.host, e.port, e.path, e.username, *e.password))
+            .map(|e| {
+                format!("{} {} {:?} {} {} {}", e.protocol, e.host, e.port, e.path, e.username, *e.password)
+            })
             .collect();
         assert_eq!(
             shown,

@@ -46,7 +46,8 @@ impl Request {
     }
 
     fn fits(&self, entry: &Entry) -> bool {
-        let same_place = entry.protocol == self.protocol && entry.host == self.host && entry.port == self.port;
+        let same_place =
+            entry.protocol == self.protocol && entry.host == self.host && entry.port == self.port;
         let same_user = self.username.as_ref().is_none_or(|name| *name == entry.username);
         !self.host.is_empty() && same_place && same_user && self.is_below(&entry.path)
     }

@@ -31,7 +31,8 @@ impl std::fmt::Debug for Change {
 /// One statement a line. Names must have been checked: they are printed as they are.
 #[must_use]
 pub fn render(changes: &[Change]) -> Zeroizing<String> {
-    let size: usize = changes.iter().map(|c| if let Change::Set(_, v) = c { v.len() * 4 + 64 } else { 64 }).sum();
+    let size: usize =
+        changes.iter().map(|c| if let Change::Set(_, v) = c { v.len() * 4 + 64 } else { 64 }).sum();
     // Growing would leave copies of secrets behind in freed memory.
     let mut text = Zeroizing::new(String::with_capacity(size.min(16 * 1024 * 1024)));
     for change in changes {

@@ -50,7 +50,9 @@ fn helper(program: &Path, root: &Path, job_id: &str) -> String {
 fn append(pairs: &[(&str, String)], environment: Lookup<'_>) -> Result<Vec<Change>, Failure> {
     let count = environment("GIT_CONFIG_COUNT").filter(|c| !c.is_empty()).unwrap_or_else(|| "0".to_owned());
     let count: u16 = count.parse().map_err(|_| {
-        Failure::config("configuration: GIT_CONFIG_COUNT: no number up to 65535, so git would fail in this job")
+        Failure::config(
+            "configuration: GIT_CONFIG_COUNT: no number up to 65535, so git would fail in this job",
+        )
     })?;
     let mut changes = Vec::new();
     let mut next = usize::from(count);
@@ -74,7 +76,11 @@ mod tests {
         let changes = append(&[("credential.helper", "!x".to_owned())], &there).unwrap();
         let text = render(&changes);
         assert!(text.contains("export GIT_CONFIG_KEY_2='credential.helper'\n"), "{}", *text);
-        assert!(text.contains("export GIT_CONFIG_VALUE_2='!x'\n") && text.contains("COUNT='3'\n"), "{}", *text);
+        assert!(
+            text.contains("export GIT_CONFIG_VALUE_2='!x'\n") && text.contains("COUNT='3'\n"),
+            "{}",
+            *text
+        );
         let wrong = append(&[], &|_| Some("many".to_owned()));
         assert_eq!(wrong.unwrap_err().code, 78);
     }

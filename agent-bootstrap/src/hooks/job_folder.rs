@@ -50,7 +50,8 @@ impl JobFolder {
         }
         // Somebody else's folder, or a link to one, must not receive secrets.
         let found = std::fs::symlink_metadata(&self.0).map_err(fault)?;
-        let is_ours = found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o077 == 0;
+        let is_ours =
+            found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw() && found.mode() & 0o077 == 0;
         if is_ours {
             return Ok(());
         }

@@ -25,7 +25,8 @@ pub async fn run(layout: &Layout, environment: &Environment) -> Result<(), Failu
 /// # Errors
 /// As [`run`].
 pub fn clean(job: &JobFolder) -> Result<(), Failure> {
-    let failures: Vec<Failure> = [ssh_agent::stop(job), job.remove()].into_iter().filter_map(Result::err).collect();
+    let failures: Vec<Failure> =
+        [ssh_agent::stop(job), job.remove()].into_iter().filter_map(Result::err).collect();
     let Some(first) = failures.first() else { return Ok(()) };
     let lines: Vec<&str> = failures.iter().map(|f| f.message.as_str()).collect();
     Err(Failure { code: first.code, message: lines.join("; ") })

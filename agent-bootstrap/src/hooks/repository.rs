@@ -7,7 +7,8 @@ use crate::config::PullRequest;
 pub fn foreign(pull_request: Option<&PullRequest>, own: Option<&str>) -> Option<String> {
     let pull_request = pull_request?;
     let number = &pull_request.number;
-    let name = if number.is_empty() { "this job".to_owned() } else { format!("pull request {}", shown(number)) };
+    let name =
+        if number.is_empty() { "this job".to_owned() } else { format!("pull request {}", shown(number)) };
     let Some(from) = &pull_request.repository else {
         return Some(format!("the CI does not say which repository {name} comes from"));
     };

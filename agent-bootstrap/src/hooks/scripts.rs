@@ -47,8 +47,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for (name, template) in HOOK_SCRIPTS {
             let path = folder.path().join(name);
-            std::fs::write(&path, script(template, Path::new("/usr/bin/agent-bootstrap"), Path::new("/"))).unwrap();
-            let output = Command::new("shellcheck").arg(&path).output().expect("shellcheck is installed by make setup");
+            std::fs::write(&path, script(template, Path::new("/usr/bin/agent-bootstrap"), Path::new("/")))
+                .unwrap();
+            let output = Command::new("shellcheck")
+                .arg(&path)
+                .output()
+                .expect("shellcheck is installed by make setup");
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         }
     }

@@ -96,7 +96,12 @@ fn git(bundle: &mut Bundle, item: &Fetched) -> Outcome {
     Ok(())
 }
 
-async fn env(bundle: &mut Bundle, item: &Fetched, config: &SecretsConfig, applied: &mut Environment) -> Outcome {
+async fn env(
+    bundle: &mut Bundle,
+    item: &Fetched,
+    config: &SecretsConfig,
+    applied: &mut Environment,
+) -> Outcome {
     let changes = match config.env_format {
         EnvFormat::Typed => typed(item, config, applied)?,
         EnvFormat::Shell => shell_program::run(&item.object.bytes, applied)
@@ -148,7 +153,10 @@ fn secret_file(bundle: &mut Bundle, item: &Fetched) -> Outcome {
         return Err(vec![Failure::config(line)]);
     }
     if item.object.bytes.contains(&0) {
-        let line = format!("secrets: {}: a NUL byte; no variable can hold one: encode it, for example as base64", item.uri);
+        let line = format!(
+            "secrets: {}: a NUL byte; no variable can hold one: encode it, for example as base64",
+            item.uri
+        );
         return Err(vec![Failure::config(line)]);
     }
     let value = utf8(item)?;
@@ -163,7 +171,8 @@ fn secret_file(bundle: &mut Bundle, item: &Fetched) -> Outcome {
 fn utf8(item: &Fetched) -> Result<Zeroizing<String>, Vec<Failure>> {
     std::str::from_utf8(&item.object.bytes).map(|text| Zeroizing::new(text.to_owned())).map_err(|error| {
         let place = error.valid_up_to();
-        let line = format!("secrets: {}: not UTF-8 at byte {place}; encode it, for example as base64", item.uri);
+        let line =
+            format!("secrets: {}: not UTF-8 at byte {place}; encode it, for example as base64", item.uri);
         vec![Failure::config(line)]
     })
 }

@@ -67,11 +67,18 @@ pub async fn check(layout: &Layout, args: CheckArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(format!("secrets check: writing the report: {error}")))?;
     match report.faults.len() {
         0 => Ok(()),
-        n => Err(Failure::failed(format!("secrets check: {n} fault(s): a job of {} would stop", config.pipeline))),
+        n => Err(Failure::failed(format!(
+            "secrets check: {n} fault(s): a job of {} would stop",
+            config.pipeline
+        ))),
     }
 }
 
-fn configuration(layout: &Layout, args: &CheckArgs, environment: &Environment) -> Result<SecretsConfig, Failure> {
+fn configuration(
+    layout: &Layout,
+    args: &CheckArgs,
+    environment: &Environment,
+) -> Result<SecretsConfig, Failure> {
     let mut file = config::settings::read_file(&layout.hook_settings())?;
     let mut given = environment.clone();
     let folder_has_no_bucket = args.dir.as_ref().map(|_| "folder".to_owned());
@@ -140,7 +147,9 @@ async fn report(loaded: Loaded, config: &SecretsConfig, source: String, mut note
         }
     }
     if config.env_format == EnvFormat::Shell {
-        notes.push("env files of this pipeline are shell programs (SECRETS_ENV_FORMAT): they were run".to_owned());
+        notes.push(
+            "env files of this pipeline are shell programs (SECRETS_ENV_FORMAT): they were run".to_owned(),
+        );
     }
     Report { pipeline: config.pipeline.clone(), source, objects: loaded.bundle.contents, faults, notes }
 }

@@ -95,7 +95,8 @@ fn names_key(name: &str, arn: &str, known: &KnownKeys) -> Result<bool, String> {
 #[must_use]
 pub fn repair(policy: &Policy, uri: &str) -> String {
     let uri = shell_word(uri);
-    let key = policy.key.as_deref().map(|k| format!(" --sse-kms-key-id {}", shell_word(k))).unwrap_or_default();
+    let key =
+        policy.key.as_deref().map(|k| format!(" --sse-kms-key-id {}", shell_word(k))).unwrap_or_default();
     format!("aws s3 cp {uri} {uri} --sse aws:kms{key}")
 }
 
@@ -170,7 +171,10 @@ mod tests {
         let describe = |name: &str| Verdict::Describe(name.to_owned());
         assert_eq!(decide(&policy(true, Some(STACK), false), &kms(STACK), &none), Verdict::Accepted);
         assert_eq!(decide(&policy(true, Some(STACK), false), &kms(OTHER), &none), describe(MANAGED_KEY));
-        assert_eq!(decide(&policy(true, Some("alias/stack"), true), &kms(STACK), &none), describe("alias/stack"));
+        assert_eq!(
+            decide(&policy(true, Some("alias/stack"), true), &kms(STACK), &none),
+            describe("alias/stack")
+        );
         let aes = Encryption::Other("AES256".to_owned());
         assert!(matches!(decide(&policy(true, Some("alias/stack"), true), &aes, &none), Verdict::Wrong(_)));
     }

@@ -77,10 +77,18 @@ fn decode(bytes: &[u8]) -> Result<Zeroizing<String>, Fault> {
         return Err(fault(0, "the file is UTF-16", "save it as UTF-8"));
     }
     if let Some(at) = bytes.iter().position(|b| *b == 0) {
-        return Err(fault(at, "a NUL byte", "no variable can hold one: encode the value, for example as base64"));
+        return Err(fault(
+            at,
+            "a NUL byte",
+            "no variable can hold one: encode the value, for example as base64",
+        ));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        fault(error.valid_up_to(), "bytes that are not UTF-8", "save the file as UTF-8, or encode the value as base64")
+        fault(
+            error.valid_up_to(),
+            "bytes that are not UTF-8",
+            "save the file as UTF-8, or encode the value as base64",
+        )
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let from_windows = text.contains("\r\n")

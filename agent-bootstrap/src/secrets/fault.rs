@@ -8,7 +8,8 @@ use crate::failure::Failure;
 #[must_use]
 pub fn of_call(error: &CallError) -> Failure {
     let (code, advice) = advice(error);
-    let message = format!("secrets: {} of {}: {}; {advice}", error.operation, error.resource, one_line(&error.detail));
+    let message =
+        format!("secrets: {} of {}: {}; {advice}", error.operation, error.resource, one_line(&error.detail));
     Failure { code, message }
 }
 
@@ -58,7 +59,10 @@ fn advice(error: &CallError) -> (u8, String) {
 fn elsewhere(error: &CallError) -> Option<&str> {
     let code = error.code.as_deref().unwrap_or_default();
     let moved = matches!(error.status, Some(301 | 307))
-        || matches!(code, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException");
+        || matches!(
+            code,
+            "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException"
+        );
     error.bucket_region.as_deref().filter(|_| moved)
 }
 
@@ -108,7 +112,10 @@ mod tests {
             let failure = of_call(&error);
             assert_eq!(failure.code, code, "{failure}");
             assert!(failure.message.contains(words), "{failure}");
-            assert!(!failure.message.contains('\n') && failure.message.contains("s3://b/app/env"), "{failure}");
+            assert!(
+                !failure.message.contains('\n') && failure.message.contains("s3://b/app/env"),
+                "{failure}"
+            );
         }
     }
 }

@@ -62,7 +62,7 @@ pub async fn run(program: &[u8], environment: &Environment) -> Result<Vec<Change
 async fn bash(arguments: &[&str], program: &[u8], environment: &Environment) -> Result<Output, Fault> {
     let start = |error: std::io::Error| Fault::Start(error.kind());
     let mut child = Command::new("bash")
-        .args(["-p", "--noprofile", "--norc"])
+        .args(["--noprofile", "--norc", "-p"])
         .args(arguments)
         .env_clear()
         .envs(environment.iter())
@@ -80,7 +80,8 @@ async fn bash(arguments: &[&str], program: &[u8], environment: &Environment) -> 
         }
     };
     let both = async { tokio::join!(feed, child.wait_with_output()).1 };
-    let output = tokio::time::timeout(PATIENCE, both).await.map_err(|_| Fault::TimedOut(PATIENCE.as_secs()))?;
+    let output =
+        tokio::time::timeout(PATIENCE, both).await.map_err(|_| Fault::TimedOut(PATIENCE.as_secs()))?;
     output.map_err(start)
 }
 

@@ -11,7 +11,8 @@ pub type Fault = &'static str;
 /// # Errors
 /// For what is no private key, or one with a passphrase.
 pub fn read(bytes: &[u8]) -> Result<Zeroizing<String>, Fault> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is binary; upload the key in OpenSSH or PEM form")?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| "it is binary; upload the key in OpenSSH or PEM form")?;
     let text = text.trim_start_matches('\u{feff}').trim();
     if text.is_empty() {
         return Err("the object is empty; upload the private key again");
@@ -44,7 +45,9 @@ fn kind_of(key: &str) -> Option<&str> {
 
 /// PKCS#8 says it in the first line, old PEM in a header, OpenSSH in the name of its cipher.
 fn is_encrypted(kind: &str, key: &str) -> bool {
-    if kind == "ENCRYPTED PRIVATE KEY" || key.lines().any(|l| l.starts_with("Proc-Type:") && l.contains("ENCRYPTED")) {
+    if kind == "ENCRYPTED PRIVATE KEY"
+        || key.lines().any(|l| l.starts_with("Proc-Type:") && l.contains("ENCRYPTED"))
+    {
         return true;
     }
     kind == "OPENSSH PRIVATE KEY" && openssh_cipher(key).is_some_and(|cipher| cipher != b"none")
@@ -53,7 +56,8 @@ fn is_encrypted(kind: &str, key: &str) -> bool {
 /// "openssh-key-v1" NUL, then the cipher's name after its length in four bytes.
 fn openssh_cipher(key: &str) -> Option<Vec<u8>> {
     const MAGIC: &[u8] = b"openssh-key-v1\0";
-    let head: String = key.lines().filter(|l| !l.starts_with("-----")).flat_map(str::chars).take(64).collect();
+    let head: String =
+        key.lines().filter(|l| !l.starts_with("-----")).flat_map(str::chars).take(64).collect();
     let head = base64::engine::general_purpose::STANDARD.decode(head).ok()?;
     let rest = head.strip_prefix(MAGIC)?;
     let (length, rest) = rest.split_first_chunk::<4>()?;

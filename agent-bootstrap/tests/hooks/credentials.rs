@@ -71,7 +71,8 @@ fn all_keys_are_added_pipelines_first_and_the_agent_ends_with_the_job() {
 fn an_agent_of_somebody_else_is_neither_used_nor_stopped() {
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     let socket = folder.path().join("s");
-    let mut theirs = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
+    let mut theirs =
+        Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
     let mut instance = Instance::new();
     instance.s3.put("private_ssh_key", ssh_key(&["-t", "ed25519"], "").0);
     instance.set("SSH_AUTH_SOCK", socket.to_str().unwrap()).set("SSH_AGENT_PID", &theirs.id().to_string());
@@ -116,9 +117,15 @@ fn a_repository_over_ssh_without_a_key_gets_a_hint() {
 #[test]
 fn git_itself_gets_the_credentials_of_the_place_it_asks_for() {
     let mut instance = Instance::new();
-    instance.s3.put("git-credentials", "garbage hunter2\nhttps://root:r%40ot@git.example\nhttps://b:2@other.example:8443");
+    instance.s3.put(
+        "git-credentials",
+        "garbage hunter2\nhttps://root:r%40ot@git.example\nhttps://b:2@other.example:8443",
+    );
     instance.s3.put("app/git-credentials", "https://own:1@git.example/acme/app.git");
-    instance.set("GIT_CONFIG_COUNT", "1").set("GIT_CONFIG_KEY_0", "user.name").set("GIT_CONFIG_VALUE_0", "kept");
+    instance
+        .set("GIT_CONFIG_COUNT", "1")
+        .set("GIT_CONFIG_KEY_0", "user.name")
+        .set("GIT_CONFIG_VALUE_0", "kept");
     let ran = instance.hook("environment").passed();
     assert!(!ran.stderr.contains("hunter2"));
     let fill = |question: &str| {
@@ -126,7 +133,8 @@ fn git_itself_gets_the_credentials_of_the_place_it_asks_for() {
         let text = String::from_utf8(output.stdout).unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(!stderr.contains("hunter2"), "{stderr}");
-        let part = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().to_owned();
+        let part =
+            |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().to_owned();
         (part("username="), part("password="))
     };
     let pair = |u: &str, p: &str| (u.to_owned(), p.to_owned());
@@ -137,7 +145,8 @@ fn git_itself_gets_the_credentials_of_the_place_it_asks_for() {
     let kept = in_job(&ran, "git", &["config", "user.name"], "");
     assert_eq!(kept.stdout, b"kept\n", "what was configured before stays");
 
-    let approved = in_job(&ran, "git", &["credential", "approve"], "protocol=https\nhost=h\nusername=u\npassword=p\n\n");
+    let approved =
+        in_job(&ran, "git", &["credential", "approve"], "protocol=https\nhost=h\nusername=u\npassword=p\n\n");
     assert!(approved.status.success(), "store is a no-op that succeeds");
     instance.hook("pre-exit").passed();
     assert!(!instance.job_folder().exists(), "the files went with the job");

@@ -26,7 +26,10 @@ fn a_slug_that_is_none_stops_before_any_fetch() {
 #[test]
 fn all_faults_of_a_configuration_are_told_at_once() {
     let mut instance = Instance::new();
-    instance.set("BUILDKITE_PIPELINE_SLUG", "a/b").set("SECRETS_FOR_FORKS", "some").set("BUILDKITE_USE_KMS", "maybe");
+    instance
+        .set("BUILDKITE_PIPELINE_SLUG", "a/b")
+        .set("SECRETS_FOR_FORKS", "some")
+        .set("BUILDKITE_USE_KMS", "maybe");
     instance
         .hook("environment")
         .failed(78, &["BUILDKITE_PIPELINE_SLUG", "SECRETS_FOR_FORKS", "BUILDKITE_USE_KMS"]);
@@ -36,11 +39,21 @@ fn all_faults_of_a_configuration_are_told_at_once() {
 fn absent_denied_denied_by_key_throttled_and_elsewhere_stay_apart() {
     let kms = "User is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:us-east-1:1:key/k";
     let cases = [
-        ("*", Refusal(404, "NoSuchBucket", "The specified bucket does not exist"), 78, "the bucket does not exist"),
+        (
+            "*",
+            Refusal(404, "NoSuchBucket", "The specified bucket does not exist"),
+            78,
+            "the bucket does not exist",
+        ),
         ("app/env", Refusal(403, "AccessDenied", "Access Denied"), 77, "s3:GetObject"),
         ("app/env", Refusal(403, "AccessDenied", kms), 77, "kms:Decrypt on that key"),
         ("app/env", Refusal(503, "SlowDown", "Reduce your request rate"), 75, "slow down"),
-        ("app/env", Refusal(500, "InternalError", "We encountered an internal error"), 69, "s3://acme-secrets/app/env"),
+        (
+            "app/env",
+            Refusal(500, "InternalError", "We encountered an internal error"),
+            69,
+            "s3://acme-secrets/app/env",
+        ),
         ("app/secret-files/", Refusal(403, "AccessDenied", "Access Denied"), 77, "s3:ListBucket"),
         ("app/env", Refusal(404, "Gone", "a proxy's page"), 1, "s3://acme-secrets/app/env"),
     ];
@@ -67,7 +80,9 @@ fn an_endpoint_that_is_down_is_unavailable() {
     // Nobody listens on a port that was bound and closed again.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     instance.set("AWS_ENDPOINT_URL", &format!("http://127.0.0.1:{port}"));
-    instance.hook("environment").failed(69, &["secrets: s3:GetObject of s3://acme-secrets/app/private_ssh_key"]);
+    instance
+        .hook("environment")
+        .failed(69, &["secrets: s3:GetObject of s3://acme-secrets/app/private_ssh_key"]);
 }
 
 #[test]

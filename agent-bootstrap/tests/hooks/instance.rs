@@ -102,7 +102,13 @@ impl Instance {
         let hook = self.root.path().join(phase);
         std::fs::write(&hook, script(template, Path::new(PROGRAM), self.root.path())).unwrap();
         let output = Command::new("bash")
-            .args(["--noprofile", "--norc", "-c", r#". "$1"; status=$?; [ $status = 0 ] || exit $status; env -0"#, "-"])
+            .args([
+                "--noprofile",
+                "--norc",
+                "-c",
+                r#". "$1"; status=$?; [ $status = 0 ] || exit $status; env -0"#,
+                "-",
+            ])
             .arg(&hook)
             .env_clear()
             .envs(environment)

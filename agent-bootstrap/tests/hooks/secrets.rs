@@ -83,7 +83,9 @@ fn shell_programs_run_only_where_the_settings_say_so() {
     let mut instance = Instance::new();
     instance.s3.put("app/env", "for n in 1 2; do X=$((n * 21)); done\nY=\"$(printf hi)\"\nunset GONE\n");
     instance.set("GONE", "still here");
-    instance.hook("environment").failed(78, &["s3://acme-secrets/app/env line 1", "SECRETS_ENV_FORMAT=shell"]);
+    instance
+        .hook("environment")
+        .failed(78, &["s3://acme-secrets/app/env line 1", "SECRETS_ENV_FORMAT=shell"]);
     instance.set("SECRETS_ENV_FORMAT", "web,app");
     let ran = instance.hook("environment").passed();
     assert_eq!((ran.get("X"), ran.get("Y"), ran.get("GONE")), (Some("42"), Some("hi"), None));
@@ -125,11 +127,19 @@ fn a_job_cannot_move_itself_into_another_pipelines_folder() {
     instance.s3.put("app/env", "WHOSE=app\n");
     instance.s3.put("other/env", "WHOSE=other\n");
     instance.set("BUILDKITE_PLUGIN_S3_SECRETS_BUCKET_PREFIX", "other");
-    assert_eq!(instance.hook("environment").passed().get("WHOSE"), Some("other"), "without settings: as the plugin");
+    assert_eq!(
+        instance.hook("environment").passed().get("WHOSE"),
+        Some("other"),
+        "without settings: as the plugin"
+    );
     instance.settings("BUILDKITE_PLUGIN_S3_SECRETS_BUCKET=acme-secrets\n");
     assert_eq!(instance.hook("environment").passed().get("WHOSE"), Some("app"));
     instance.set("BUILDKITE_PLUGIN_S3_SECRETS_BUCKET", "somebody-elses");
-    assert_eq!(instance.hook("environment").passed().get("WHOSE"), Some("app"), "the instance's bucket stands");
+    assert_eq!(
+        instance.hook("environment").passed().get("WHOSE"),
+        Some("app"),
+        "the instance's bucket stands"
+    );
 }
 
 #[test]

@@ -10,7 +10,12 @@ use super::*;
 /// Evaluates `text` as the installed hook does and returns the bytes of the variable `V`.
 fn through_bash(text: &str) -> Vec<u8> {
     let mut bash = Command::new("bash")
-        .args(["--noprofile", "--norc", "-c", r#"t="$(cat)" || exit; eval "$t"; printf %s "${V-unset}"; printf ."#])
+        .args([
+            "--noprofile",
+            "--norc",
+            "-c",
+            r#"t="$(cat)" || exit; eval "$t"; printf %s "${V-unset}"; printf ."#,
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -24,9 +29,19 @@ fn through_bash(text: &str) -> Vec<u8> {
 #[test]
 fn nasty_values_survive_a_real_bash() {
     let long = "x'\"$`\\\n".repeat(20_000);
-    for value in
-        ["", "a b", "it's", "\"$HOME\" `id` $(id) \\", "line\nline\n\n", "\r\n\t", "äöü ✓ 🌊", "!!", "-n", "'''", &long]
-    {
+    for value in [
+        "",
+        "a b",
+        "it's",
+        "\"$HOME\" `id` $(id) \\",
+        "line\nline\n\n",
+        "\r\n\t",
+        "äöü ✓ 🌊",
+        "!!",
+        "-n",
+        "'''",
+        &long,
+    ] {
         let text = render(&[Change::set("V", value), Change::Unset("OTHER".to_owned())]);
         assert_eq!(through_bash(&text), value.as_bytes(), "{value:?}");
     }

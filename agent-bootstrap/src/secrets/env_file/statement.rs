@@ -49,14 +49,15 @@ fn assignments_of_line(
     loop {
         let line = cursor.line();
         let name = name(cursor)?.to_owned();
-        let scope = Scope { earlier: assignments, known, exported };
+        // Bash expands a whole export before it assigns; plain assignments see each other.
+        let seen = if exported { first } else { assignments.len() };
+        let scope = Scope { earlier: &assignments[..seen], known, exported };
         let value = value(cursor, &scope)?;
         assignments.push(Assignment { name, value, line });
         if cursor.is_at_line_end(true) {
             cursor.skip_line();
             return Ok(());
         }
-        debug_assert!(assignments.len() > first && cursor.is_at_assignment());
     }
 }
 
@@ -96,7 +97,7 @@ fn value(cursor: &mut Cursor<'_>, scope: &Scope<'_>) -> Result<Zeroizing<String>
     if cursor.is_at_line_end(!blanks.is_empty()) || cursor.is_at_assignment() {
         return Ok(value);
     }
-    if first.is_quoted {
+    if !first.is_plain {
         return Err(cursor.slip("more text after the closing quote", QUOTE_ALL));
     }
     if value.is_empty() {
@@ -105,8 +106,8 @@ fn value(cursor: &mut Cursor<'_>, scope: &Scope<'_>) -> Result<Zeroizing<String>
     value.push_str(blanks);
     loop {
         let next = word::read(cursor, scope, false)?;
-        if next.is_quoted {
-            return Err(cursor.slip("a quote within a value of several words", QUOTE_ALL));
+        if !next.is_plain {
+            return Err(cursor.slip("a quote or $ within a value of several words", QUOTE_ALL));
         }
         value.push_str(&next.text);
         let blanks = cursor.blanks();

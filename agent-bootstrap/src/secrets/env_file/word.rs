@@ -24,15 +24,16 @@ impl Scope<'_> {
     }
 }
 
-/// A word and whether any of it was quoted or escaped.
+/// A word, and whether it is no more than plain characters: no quotes, escapes, or in a later word of a value a variable,
+/// which bash would take for a command.
 pub(super) struct Word {
     pub(super) text: Zeroizing<String>,
-    pub(super) is_quoted: bool,
+    pub(super) is_plain: bool,
 }
 
 /// Reads up to an unquoted blank or line end. `is_first`: right after `=`, where bash knows `~`.
 pub(super) fn read(cursor: &mut Cursor<'_>, scope: &Scope<'_>, is_first: bool) -> Result<Word, Fault> {
-    let mut word = Word { text: Zeroizing::new(String::new()), is_quoted: false };
+    let mut word = Word { text: Zeroizing::new(String::new()), is_plain: true };
     let mut may_be_home = is_first;
     let mut open_brace = false;
     while let Some(character) = cursor.peek() {
@@ -41,14 +42,17 @@ pub(super) fn read(cursor: &mut Cursor<'_>, scope: &Scope<'_>, is_first: bool) -
             ' ' | '\t' | '\n' => break,
             '\'' => {
                 single_quoted(cursor, &mut word.text)?;
-                word.is_quoted = true;
+                word.is_plain = false;
             }
             '"' => {
                 double_quoted(cursor, scope, &mut word.text)?;
-                word.is_quoted = true;
+                word.is_plain = false;
             }
-            '\\' => word.is_quoted |= escaped(cursor, &mut word.text),
-            '$' => dollar(cursor, scope, &mut word.text, false)?,
+            '\\' => word.is_plain &= !escaped(cursor, &mut word.text),
+            '$' => {
+                dollar(cursor, scope, &mut word.text, false)?;
+                word.is_plain &= is_first;
+            }
             ';' | '&' | '|' | '<' | '>' | '(' | ')' | '`' => {
                 return Err(cursor.program(format!("an unquoted {character}"), QUOTE));
             }
@@ -71,7 +75,8 @@ pub(super) fn read(cursor: &mut Cursor<'_>, scope: &Scope<'_>, is_first: bool) -
 }
 
 fn single_quoted(cursor: &mut Cursor<'_>, text: &mut String) -> Result<(), Fault> {
-    let unclosed = cursor.slip("a single quote that is never closed", "close it, or put the value in double quotes");
+    let unclosed =
+        cursor.slip("a single quote that is never closed", "close it, or put the value in double quotes");
     cursor.next();
     loop {
         match cursor.next() {
@@ -83,7 +88,8 @@ fn single_quoted(cursor: &mut Cursor<'_>, text: &mut String) -> Result<(), Fault
 }
 
 fn double_quoted(cursor: &mut Cursor<'_>, scope: &Scope<'_>, text: &mut String) -> Result<(), Fault> {
-    let unclosed = cursor.slip("a double quote that is never closed", "close it, or put the value in single quotes");
+    let unclosed =
+        cursor.slip("a double quote that is never closed", "close it, or put the value in single quotes");
     cursor.next();
     loop {
         match cursor.peek() {
@@ -94,7 +100,8 @@ fn double_quoted(cursor: &mut Cursor<'_>, scope: &Scope<'_>, text: &mut String) 
             }
             Some('$') => dollar(cursor, scope, text, true)?,
             Some('`') => {
-                return Err(cursor.program("a backtick in double quotes", "put the value in single quotes, or write \\`"));
+                return Err(cursor
+                    .program("a backtick in double quotes", "put the value in single quotes, or write \\`"));
             }
             Some('\\') => {
                 cursor.next();
@@ -134,7 +141,12 @@ fn escaped(cursor: &mut Cursor<'_>, text: &mut String) -> bool {
 }
 
 /// `$NAME` and `${NAME}`; a dollar sign that begins nothing stays one.
-fn dollar(cursor: &mut Cursor<'_>, scope: &Scope<'_>, text: &mut String, in_quotes: bool) -> Result<(), Fault> {
+fn dollar(
+    cursor: &mut Cursor<'_>,
+    scope: &Scope<'_>,
+    text: &mut String,
+    in_quotes: bool,
+) -> Result<(), Fault> {
     cursor.next();
     let fault = match cursor.peek() {
         Some('(') => cursor.program("$( ) runs a command", LITERAL_DOLLAR),
