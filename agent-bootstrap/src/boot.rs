@@ -15,6 +15,7 @@ use aws::{Imds, Session};
 use secrecy::SecretString;
 
 use crate::failure::Failure;
+use crate::hooks::scripts::{HOOK_SCRIPTS, script};
 use crate::layout::Layout;
 use crate::units::{self, AgentUnit, UnitManager};
 use files::Owner;
@@ -104,7 +105,8 @@ impl Boot<'_> {
         files::file(&layout.agent_config(), config.as_bytes(), 0o640, agents)?;
         let hook_settings = agent_config::hook_settings(&settings.hooks_env);
         files::file(&layout.hook_settings(), hook_settings.as_bytes(), 0o644, root)?;
-        for (name, text) in HOOK_SCRIPTS {
+        for (name, template) in HOOK_SCRIPTS {
+            let text = script(template, &own.join("agent-bootstrap"), layout.root());
             files::file(&layout.hooks().join(name), text.as_bytes(), 0o755, root)?;
         }
         link_credential_helper(&own)?;
@@ -122,19 +124,6 @@ impl Boot<'_> {
         Ok(())
     }
 }
-
-/// The agent's hooks: they evaluate what this program prints.
-const HOOK_SCRIPTS: [(&str, &str); 3] = [
-    (
-        "environment",
-        "#!/bin/bash\nexports=\"$(agent-bootstrap hook environment)\" || exit $?; eval \"$exports\"\n",
-    ),
-    (
-        "pre-command",
-        "#!/bin/bash\nexports=\"$(agent-bootstrap hook pre-command)\" || exit $?; eval \"$exports\"\n",
-    ),
-    ("pre-exit", "#!/bin/bash\nexports=\"$(agent-bootstrap hook pre-exit)\" || exit $?; eval \"$exports\"\n"),
-];
 
 fn own_folder() -> Result<PathBuf, Failure> {
     let program = std::env::current_exe()
