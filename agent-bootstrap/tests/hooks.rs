@@ -7,6 +7,8 @@ mod fake_s3;
 #[path = "hooks/instance.rs"]
 mod instance;
 
+#[path = "hooks/check.rs"]
+mod check;
 #[path = "hooks/credentials.rs"]
 mod credentials;
 #[path = "hooks/faults.rs"]
