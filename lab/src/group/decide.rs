@@ -7,9 +7,14 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::apply::later;
 use super::model::{Group, Lifecycle, Member, Wait};
+
+/// A young instance's bad health counts only from then on: AWS looks at health now and then, not at every report. It
+/// keeps an image that cannot boot from being launched over and over without a pause.
+const HEALTH_COUNTS_AFTER: SignedDuration = SignedDuration::from_secs(10);
 
 /// Why an instance is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,15 +71,23 @@ pub enum Step {
 #[must_use]
 pub fn reconcile(group: &Group, now: Timestamp) -> Vec<Step> {
     let mut steps: Vec<Step> = group.members.iter().filter_map(|m| advance(group, m, now)).collect();
-    let leaving = steps.iter().filter(|s| matches!(s, Step::Retire { .. })).count();
-    let capacity = group.capacity() - leaving;
+    let going: Vec<String> = steps.iter().filter_map(retired).collect();
+    let capacity = group.capacity() - going.len();
     let wanted = group.desired.min(group.definition.max) as usize;
     if capacity < wanted {
         steps.extend(launches(group, wanted - capacity));
     } else {
-        steps.extend(scale_in(group, capacity - wanted));
+        steps.extend(scale_in(group, capacity - wanted, &going));
     }
     steps
+}
+
+/// The instance that a step retires.
+fn retired(step: &Step) -> Option<String> {
+    match step {
+        Step::Retire { id, .. } => Some(id.clone()),
+        _ => None,
+    }
 }
 
 /// What one instance does by itself.
@@ -89,7 +102,9 @@ fn advance(group: &Group, member: &Member, now: Timestamp) -> Option<Step> {
             _ => None,
         },
         // Protection is from scale-in only: bad health ends a protected instance too.
-        Lifecycle::InService if !member.healthy => Some(Step::Retire { id, ending: Ending::Unhealthy }),
+        Lifecycle::InService if !member.healthy && now >= later(member.launched, HEALTH_COUNTS_AFTER) => {
+            Some(Step::Retire { id, ending: Ending::Unhealthy })
+        }
         Lifecycle::InService => None,
         Lifecycle::TerminatingWait => all_over(member, now).then_some(Step::Proceed { id }),
         Lifecycle::TerminatingProceed => Some(Step::End { id }),
@@ -133,16 +148,13 @@ fn launches(group: &Group, count: usize) -> Vec<Step> {
 
 /// AWS's default termination policy among those it may end: the fullest zone, then the oldest launch template
 /// version, then the oldest instance.
-fn scale_in(group: &Group, excess: usize) -> Vec<Step> {
+fn scale_in(group: &Group, excess: usize, going: &[String]) -> Vec<Step> {
     let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
     for member in group.members.iter().filter(|m| m.lifecycle.counts()) {
         *zones.entry(&member.zone).or_default() += 1;
     }
-    let mut choice: Vec<&Member> = group
-        .members
-        .iter()
-        .filter(|m| m.lifecycle == Lifecycle::InService && m.healthy && !m.protected)
-        .collect();
+    let may_go = |m: &&Member| m.lifecycle == Lifecycle::InService && !m.protected && !going.contains(&m.id);
+    let mut choice: Vec<&Member> = group.members.iter().filter(may_go).collect();
     let mut steps = Vec::new();
     for _ in 0..excess {
         let best = choice.iter().enumerate().min_by_key(|(_, m)| {

@@ -130,6 +130,15 @@ fn an_unhealthy_instance_is_replaced_though_protected() {
 }
 
 #[test]
+fn an_image_that_cannot_boot_is_not_launched_without_a_pause() {
+    let mut group = group_with(0, 4, 1);
+    group.set_health("i-0", false, false, at(1));
+    assert_eq!(settle(&mut group, &mut 1, at(9)), []);
+    let steps = settle(&mut group, &mut 1, at(10));
+    assert!(steps.contains(&Step::Retire { id: "i-0".into(), ending: Ending::Unhealthy }), "{steps:?}");
+}
+
+#[test]
 fn terminating_an_instance_replaces_it_unless_decremented() {
     for (decrement, left) in [(true, 1), (false, 2)] {
         let mut group = group_with(1, 4, 2);
