@@ -29,6 +29,12 @@ struct Cli {
 enum Verb {
     /// Start the lab with a stack `ci` and a build-server, and run until Ctrl-C
     Up(up::UpArgs),
+    /// Run the product's main job from end to end: jobs of two pipelines, from zero instances and back
+    Demo {
+        /// Where report.json, timeline.svg and all logs lie afterwards
+        #[arg(long, default_value = "target/demo")]
+        folder: PathBuf,
+    },
     /// End the lab that runs in the folder
     Down,
     /// Show the stack, its group and its instances
@@ -64,6 +70,10 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<String> {
     match cli.verb {
         Verb::Up(args) => up::run(&cli.dir, args).await,
+        Verb::Demo { folder } => {
+            let summary = crate::demo::run(&folder).await?;
+            Ok(format!("{summary}\nreport: {0}/report.json, {0}/timeline.svg\n", folder.display()))
+        }
         Verb::Down => down(&cli.dir),
         Verb::Status => look::status(&State::of_running(&cli.dir)?).await,
         Verb::Logs { name } => look::logs(&cli.dir, name.as_deref()),

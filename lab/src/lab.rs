@@ -35,6 +35,8 @@ pub struct LabOptions {
     pub instance_environment: Vec<(String, String)>,
     /// Variables of functions that win over the template's, such as a shorter `LAMBDA_TIMEOUT`.
     pub function_environment: Vec<(String, String)>,
+    /// No schedule fires before [`Schedules::release`].
+    pub hold_schedules: bool,
 }
 
 /// A running lab. Dropping it ends every process it started; [`Lab::stop`] also waits for that.
@@ -102,6 +104,9 @@ impl Lab {
             environment: options.function_environment,
         };
         let schedules = Arc::new(Schedules::new(workshop, sessions));
+        if options.hold_schedules {
+            schedules.hold();
+        }
         let session = session(&endpoint).await;
         let stacks = Arc::new(Stacks::new(session, readback, Arc::clone(&groups), Arc::clone(&schedules)));
         stacks.prepare().await?;

@@ -3,6 +3,7 @@
 pub mod build_server;
 pub mod children;
 pub mod cli;
+pub mod demo;
 pub mod endpoint;
 pub mod git;
 pub mod group;

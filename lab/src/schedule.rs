@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::imds::RoleSessions;
@@ -43,6 +44,8 @@ pub struct Schedules {
     workshop: Workshop,
     sessions: Arc<dyn RoleSessions>,
     running: Mutex<BTreeMap<String, Running>>,
+    /// Clocks stand still until it is true.
+    released: watch::Sender<bool>,
 }
 
 struct Running {
@@ -61,7 +64,7 @@ impl Schedules {
     /// None yet.
     #[must_use]
     pub fn new(workshop: Workshop, sessions: Arc<dyn RoleSessions>) -> Self {
-        Self { workshop, sessions, running: Mutex::default() }
+        Self { workshop, sessions, running: Mutex::default(), released: watch::Sender::new(true) }
     }
 
     /// Runs exactly these from now on. A new or changed schedule fires at once (AWS: after its first interval).
@@ -90,10 +93,27 @@ impl Schedules {
             let lambda =
                 Lambda::new(self.workshop.clone(), schedule.function.clone(), Arc::clone(&self.sessions));
             let lambda = Arc::new(lambda.await.context("start of the Lambda runtime API")?);
-            let clock = tokio::spawn(tick(Arc::clone(&lambda), schedule.clone()));
+            let clock = tokio::spawn(tick(Arc::clone(&lambda), schedule.clone(), self.released.subscribe()));
             self.lock().insert(schedule.rule.clone(), Running { schedule, lambda, clock });
         }
         Ok(())
+    }
+
+    /// Lets no clock fire until [`Schedules::release`]: AWS's first invocation may be a minute away too.
+    pub fn hold(&self) {
+        self.released.send_replace(false);
+    }
+
+    /// Every clock fires from now on.
+    pub fn release(&self) {
+        self.released.send_replace(true);
+    }
+
+    /// What the functions' programs have printed so far, line by line.
+    pub fn log_lines(&self) -> Vec<String> {
+        let logs: Vec<PathBuf> = self.lock().values().map(|r| r.lambda.log()).collect();
+        let texts = logs.iter().filter_map(|log| std::fs::read_to_string(log).ok());
+        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 
     /// Invokes the function of every schedule now, beside the clock.
@@ -132,7 +152,9 @@ impl Schedules {
 }
 
 /// Fires on the rate; an invocation that outlasts it delays the next one, as EventBridge's next one would be queued.
-async fn tick(lambda: Arc<Lambda>, schedule: Schedule) {
+async fn tick(lambda: Arc<Lambda>, schedule: Schedule, mut released: watch::Receiver<bool>) {
+    // The sender lives as long as this task; without it there is nothing to wait for.
+    let _ = released.wait_for(|released| *released).await;
     let mut clock = tokio::time::interval(schedule.rate.every());
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -116,7 +116,7 @@ pub fn draw(title: &str, samples: &[Sample]) -> String {
     let jobs = Scale { end, top: TOPS[0], most: most(|s| s.waiting.max(s.running)) };
     let group = Scale { end, top: TOPS[1], most: most(|s| s.desired.max(s.in_service)) };
     let mut svg = format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" font-family="system-ui,sans-serif"><style>.title{{font-size:14px;font-weight:600;fill:#0f172a}}.tick{{font-size:12px;fill:#475569}}.grid{{stroke:#e2e8f0}}.line{{fill:none;stroke-width:2}}</style><rect width="100%" height="100%" fill="#fff"/><text x="{LEFT}" y="28" class="title">{}</text>"#,
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" font-family="system-ui,sans-serif"><style>.title{{font-size:14px;font-weight:600;fill:#0f172a}}.tick{{font-size:12px;fill:#475569}}.grid{{stroke:#e2e8f0}}.line{{fill:none;stroke-width:2}}</style><rect width="100%" height="100%" fill="white"/><text x="{LEFT}" y="28" class="title">{}</text>"#,
         escape(title)
     );
     frame(&mut svg, &jobs, "jobs");

@@ -59,6 +59,14 @@ pub fn needs(call: &Call, headers: &HeaderMap) -> Vec<Need> {
             context.set_some(&format!("kms:EncryptionContext:{name}"), value.as_str());
         }
     }
+    // An alias in the request is known by its name; the key behind it is the resource.
+    if call.service == "kms" {
+        let alias = call.field("KeyId").filter(|id| id.contains("alias/"));
+        context.set_some(
+            "kms:RequestAlias",
+            alias.and_then(|id| id.rsplit_once(':').map_or(Some(id), |(_, a)| Some(a))),
+        );
+    }
     let action = format!("{}:{}", call.service, iam_name(&call.action));
     targets(call)
         .into_iter()

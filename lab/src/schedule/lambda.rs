@@ -135,7 +135,7 @@ impl Lambda {
         std::os::unix::fs::symlink(&self.workshop.program, &bootstrap)
             .with_context(|| format!("link {}", bootstrap.display()))?;
         let credentials = self.sessions.issue(&self.function.role, &self.function.name);
-        let mut helper = Helper::new(&bootstrap, &folder, &folder.join("function.log"));
+        let mut helper = Helper::new(&bootstrap, &folder, &self.log());
         helper.clean_environment = true;
         let own = [
             ("AWS_LAMBDA_RUNTIME_API", self.api.address().to_string()),
@@ -163,6 +163,12 @@ impl Lambda {
             helper = helper.env(name, value);
         }
         Ok(Warm { program: helper.start()?, ends: credentials.expires })
+    }
+
+    /// What the function's program prints, decision log and complaints.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.folder().join("function.log")
     }
 
     /// Where the function's program and log lie.

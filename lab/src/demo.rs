@@ -1,0 +1,336 @@
+//! `lab demo`: the product's main job from end to end on this machine, with the real template, programs and secrets.
+//!
+//! # Layout
+//! - [`scenario`]: two pipelines, their secrets and the services their jobs use.
+//! - [`ci`]: the demo as a user of the build server.
+//! - [`timeline`]: pure; what happened between two looks.
+//! - [`report`], [`chart`]: what the demo leaves behind.
+
+pub mod chart;
+pub mod ci;
+pub mod report;
+pub mod scenario;
+pub mod timeline;
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::group::model::Group;
+use crate::lab::{Lab, LabOptions};
+use crate::stack::Stack;
+use chart::Sample;
+use ci::Ci;
+use report::{CallLine, CapacityLine, MetricLine, Report};
+use scenario::Services;
+use timeline::{Look, between};
+
+/// How often the demo looks.
+const LOOK: Duration = Duration::from_millis(200);
+/// Longer than any machine needs; a demo that takes so long is broken.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// Jobs of each pipeline.
+const JOBS: usize = 4;
+/// The group's limit.
+const MAXIMUM: &str = "3";
+
+/// The last line of a demo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Jobs that passed.
+    pub passed: usize,
+    /// Jobs in all.
+    pub jobs: usize,
+    /// Highest desired capacity.
+    pub peak: u32,
+    /// Seconds from the first queued job to the group's return to zero.
+    pub seconds: u64,
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { passed, jobs, peak, seconds } = self;
+        let outcome = if passed == jobs {
+            format!("{jobs} jobs passed")
+        } else {
+            format!("{passed} of {jobs} jobs passed")
+        };
+        write!(f, "demo: {outcome}, capacity 0 -> {peak} -> 0 in {seconds} s")
+    }
+}
+
+/// Prints the timeline; on a terminal a progress bar stands below it.
+struct Screen {
+    began: Instant,
+    bar: ProgressBar,
+}
+
+impl Screen {
+    fn new() -> Self {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{bar:24}] {pos}/{len} jobs") {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        Self { began: Instant::now(), bar }
+    }
+
+    fn say(&self, who: &str, what: &str) {
+        let line = format!("{:6.1} s  {who:<9} {what}", self.began.elapsed().as_secs_f64());
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    fn progress(&self, look: &Look) {
+        let (waiting, running) = look.waiting_and_running();
+        let jobs = u64::try_from(look.jobs.len()).unwrap_or(0);
+        self.bar.set_length(jobs);
+        self.bar.set_position(jobs - u64::from(waiting + running));
+        self.bar.set_message(format!("{} of {} instances in service", look.in_service(), look.desired));
+        self.bar.tick();
+    }
+}
+
+/// Runs the demo in `folder` and leaves `report.json` and `timeline.svg` there.
+///
+/// # Errors
+/// A part does not start, a job fails, or the group does not return to zero; logs then stay in the folder.
+pub async fn run(folder: &Path) -> Result<Summary> {
+    let folder = fresh(folder)?;
+    let screen = Screen::new();
+    screen.say("demo", "the real template and programs, on a local cloud on this machine");
+    let options =
+        LabOptions { folder: Some(folder.join("lab")), hold_schedules: true, ..LabOptions::default() };
+    let mut lab = Lab::start(options).await?;
+    let outcome = on_the_lab(&mut lab, &folder, &screen).await;
+    screen.bar.finish_and_clear();
+    let stopped = lab.stop().await;
+    let summary = outcome?;
+    stopped?;
+    Ok(summary)
+}
+
+/// An empty folder; an earlier demo's is removed.
+fn fresh(folder: &Path) -> Result<PathBuf> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder)
+            .with_context(|| format!("remove the last demo in {}", folder.display()))?;
+    }
+    std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    Ok(folder.canonicalize()?)
+}
+
+async fn on_the_lab(lab: &mut Lab, folder: &Path, screen: &Screen) -> Result<Summary> {
+    screen.say("lab", &format!("moto behind an endpoint that decides as AWS does: {}", lab.endpoint().url()));
+    let services = Services::start(&folder.join("services")).await?;
+    screen.say("lab", "git over SSH and HTTP, a registry with a password, a registry with ECR's tokens");
+    let settings = services.settings();
+    let parameters = [("MaxSize", MAXIMUM), ("ECRAccessPolicy", "readonly"), ("Settings", settings.as_str())];
+    let stack = lab.deploy_stack("demo", &parameters).await?;
+    screen.say("stack", &format!("{} resources of cloudformation/ci-stack.yml", stack.resources.len()));
+    let bucket = stack.output("SecretsBucket")?;
+    for line in scenario::upload(lab, folder, bucket, &services.secrets()?).await? {
+        screen.say("secrets", &line);
+    }
+    let server = lab.build_server().context("the build server runs")?;
+    let ci = Ci::of(server)?;
+    let queued = Instant::now();
+    for pipeline in services.pipelines()? {
+        ci.queue(&pipeline, JOBS).await?;
+        screen.say("ci", &format!("{JOBS} jobs of pipeline {} queued ({})", pipeline.slug, pipeline.repo));
+    }
+    lab.schedules().release();
+    let mut watching = Watching {
+        lab,
+        ci: &ci,
+        stack: &stack,
+        screen,
+        queued,
+        samples: Vec::new(),
+        capacity: Vec::new(),
+        unexplained: None,
+    };
+    let ended = watching.until_idle().await;
+    let Watching { samples, capacity, .. } = watching;
+    let elapsed = queued.elapsed();
+    let builds = ci.builds().await?;
+    let report = Report {
+        elapsed_s: elapsed.as_secs_f64(),
+        jobs: ci::lines(&builds),
+        capacity,
+        metrics: metrics(lab).await?,
+        aws_calls: calls(lab),
+        unused_allows: unused(lab).await?,
+    };
+    let summary = Summary {
+        passed: report.jobs.iter().filter(|job| job.exit_status == "0").count(),
+        jobs: report.jobs.len(),
+        peak: samples.iter().map(|s| s.desired).max().unwrap_or(0),
+        seconds: elapsed.as_secs(),
+    };
+    std::fs::write(folder.join("report.json"), serde_json::to_string_pretty(&report)?)?;
+    std::fs::write(folder.join("timeline.svg"), chart::draw(&summary.to_string(), &samples))?;
+    ended?;
+    verdict(&ci, &report, summary).await
+}
+
+/// A failed job's log says more than its status.
+async fn verdict(ci: &Ci, report: &Report, summary: Summary) -> Result<Summary> {
+    if let Some(failed) = report.jobs.iter().find(|job| job.exit_status != "0") {
+        let log = ci.log(&failed.id).await.unwrap_or_default();
+        bail!(
+            "{summary}\njob {} of {} ended with {}:\n{log}",
+            failed.id,
+            failed.pipeline,
+            failed.exit_status
+        );
+    }
+    Ok(summary)
+}
+
+struct Watching<'a> {
+    lab: &'a Lab,
+    ci: &'a Ci,
+    stack: &'a Stack,
+    screen: &'a Screen,
+    queued: Instant,
+    samples: Vec<Sample>,
+    capacity: Vec<CapacityLine>,
+    /// A step of desired capacity whose reason the scaler has not logged yet: its line above, and from where.
+    unexplained: Option<(usize, u32)>,
+}
+
+impl Watching<'_> {
+    /// Looks until every job has ended and the group is empty again.
+    async fn until_idle(&mut self) -> Result<()> {
+        let mut before = Look::default();
+        loop {
+            let after = self.look().await?;
+            for event in between(&before, &after) {
+                self.screen.say(event.who, &event.what);
+            }
+            self.record(&before, &after);
+            self.screen.progress(&after);
+            if after.done() && after.desired == 0 && after.instances.is_empty() {
+                return Ok(());
+            }
+            if self.queued.elapsed() > PATIENCE {
+                bail!(
+                    "the group did not return to zero in {} s: see the logs in {}",
+                    PATIENCE.as_secs(),
+                    self.lab.folder().display()
+                );
+            }
+            before = after;
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn look(&self) -> Result<Look> {
+        let group = self.group()?;
+        let live = group.members.iter().filter(|m| m.lifecycle.word() != "Terminated");
+        Ok(Look {
+            jobs: ci::seen(&self.ci.builds().await?).into_iter().collect(),
+            instances: live.map(|m| (m.id.clone(), m.lifecycle.word().to_owned())).collect(),
+            desired: group.desired,
+        })
+    }
+
+    fn group(&self) -> Result<Group> {
+        let name = self.stack.output("AutoScalingGroupName")?;
+        self.lab.groups().group(name).with_context(|| format!("group {name} is gone"))
+    }
+
+    fn record(&mut self, before: &Look, after: &Look) {
+        self.explain();
+        let t_s = self.queued.elapsed().as_secs_f64();
+        let (waiting, running) = after.waiting_and_running();
+        let (desired, in_service) = (after.desired, after.in_service());
+        self.samples.push(Sample { t_s, waiting, running, desired, in_service });
+        let reason = match () {
+            () if self.capacity.is_empty() && desired == 0 => "nothing runs",
+            () if desired != before.desired => "",
+            () if in_service > before.in_service() => "an instance is ready",
+            () if in_service < before.in_service() => "an instance leaves",
+            () => return,
+        };
+        self.capacity.push(CapacityLine { t_s, desired, in_service, reason: reason.to_owned() });
+        if reason.is_empty() {
+            self.unexplained = Some((self.capacity.len() - 1, before.desired));
+        }
+    }
+
+    /// Gives a step of desired capacity the scaler's own words, once they are in its decision log: the group moves
+    /// before the line is written.
+    fn explain(&mut self) {
+        let Some((line, from)) = self.unexplained else { return };
+        let to = self.capacity[line].desired;
+        let records = self.lab.schedules().log_lines();
+        let records =
+            records.iter().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let Some(record) = records.take(3).find(|record| record["from"] == from && record["to"] == to) else {
+            return;
+        };
+        let reason = record["reason"].as_str().unwrap_or_default();
+        let jobs =
+            format!("{} jobs scheduled, {} running", record["jobs"]["scheduled"], record["jobs"]["running"]);
+        self.screen.say("scaler", &format!("desired capacity {from} -> {to}: {reason} ({jobs})"));
+        self.capacity[line].reason = reason.to_owned();
+        self.unexplained = None;
+    }
+}
+
+/// What CloudWatch in the lab holds of the scaler's metrics.
+async fn metrics(lab: &Lab) -> Result<Vec<MetricLine>> {
+    let client = lab.session().await.cloudwatch();
+    let listed = client.list_metrics().namespace("Buildkite").send().await.context("list of metrics")?;
+    let now =
+        aws::cloudwatch::primitives::DateTime::from(std::time::SystemTime::now() + Duration::from_secs(60));
+    let began =
+        aws::cloudwatch::primitives::DateTime::from(std::time::SystemTime::now() - Duration::from_secs(3600));
+    let mut lines = Vec::new();
+    for metric in listed.metrics() {
+        let name = metric.metric_name().unwrap_or_default();
+        let answer = client
+            .get_metric_statistics()
+            .namespace("Buildkite")
+            .metric_name(name)
+            .set_dimensions(Some(metric.dimensions().to_vec()))
+            .start_time(began)
+            .end_time(now)
+            .period(3600)
+            .statistics("Maximum".into())
+            .statistics("SampleCount".into())
+            .send()
+            .await
+            .with_context(|| format!("statistics of {name}"))?;
+        let points = answer.datapoints();
+        let dimensions = metric.dimensions().iter();
+        lines.push(MetricLine {
+            name: name.to_owned(),
+            dimensions: dimensions
+                .filter_map(|d| Some((d.name()?.to_owned(), d.value()?.to_owned())))
+                .collect(),
+            samples: points.iter().filter_map(|p| p.sample_count()).sum(),
+            maximum: points.iter().filter_map(|p| p.maximum()).fold(0.0, f64::max),
+        });
+    }
+    lines.sort_by(|a, b| (&a.name, &a.dimensions).cmp(&(&b.name, &b.dimensions)));
+    Ok(lines)
+}
+
+/// What the template allows and this demo never needed, one line each.
+async fn unused(lab: &Lab) -> Result<Vec<String>> {
+    let unused = lab.endpoint().unused_allows().await?;
+    Ok(unused.into_iter().map(|u| format!("{} {}/{}: {}", u.role, u.policy, u.statement, u.action)).collect())
+}
+
+fn calls(lab: &Lab) -> Vec<CallLine> {
+    let counted = lab.endpoint().calls().into_iter();
+    let mut lines: Vec<CallLine> = counted
+        .map(|c| CallLine { action: c.action, caller: c.caller, count: c.count, denied: c.denied })
+        .collect();
+    lines.sort();
+    lines
+}
