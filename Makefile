@@ -18,10 +18,14 @@ setup: ## install what is lacking, and say it
 build: setup ## the programs, for work on them
 	@cargo build --locked
 
-test: setup lint build ## everything but the soak
+# Programs and tests in one build: tests' own dependencies give some crates more features, and two builds would compile
+# those twice.
+test: setup lint ## everything but the soak
+	@cargo build --workspace --lib --bins --tests --locked
 	@cargo nextest run --workspace --locked
 
 check: setup lint ## the quick tier: lint, units, contracts
+	@cargo build --workspace --lib --bins --tests --locked
 	@cargo nextest run --workspace --locked -E 'not binary(journeys)'
 
 lint: setup ## formatting, clippy, shell scripts, template
@@ -30,10 +34,11 @@ lint: setup ## formatting, clippy, shell scripts, template
 demo: build ## the main job, end to end, on this machine
 	@target/debug/lab demo
 
-soak: build ## the long tests
+soak: setup ## the long tests
+	@cargo build --workspace --lib --bins --tests --locked
 	@cargo nextest run --workspace --locked --run-ignored only
 
-bench: dist ## measure start-up, hook and sizes
+bench: dist ## measure start-up, hook and sizes against the limits
 	@cargo bench --quiet --locked -p tests --bench prelude
 
 dist: ## programs and scaler.zip as they are shipped

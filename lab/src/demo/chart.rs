@@ -21,8 +21,8 @@ const WIDTH: f64 = 900.0;
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 120.0;
 const PANEL: f64 = 150.0;
-const TOPS: [f64; 2] = [64.0, 264.0];
-const HEIGHT: f64 = 470.0;
+const TOPS: [f64; 2] = [84.0, 284.0];
+const HEIGHT: f64 = 490.0;
 
 const WAITING: &str = "#d97706";
 const RUNNING: &str = "#2563eb";
