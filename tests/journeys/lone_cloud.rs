@@ -1,7 +1,5 @@
 //! moto alone, with an image and a scaler's zip: what the stack verbs need, and nothing of the lab besides.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up its cloud has failed")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

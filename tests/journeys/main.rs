@@ -1,5 +1,15 @@
-//! journeys
+//! Journeys: the real programs on the lab, one file a story. Each starts what it needs in a temporary folder.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's failure is its message")]
+
+mod always_on;
+mod busy;
+mod counts;
+mod demo;
+mod faults;
+mod lab_cli;
+mod leftovers;
 mod lone_cloud;
+mod scene;
 mod stack_verbs;
 mod template_effects;

@@ -1,0 +1,163 @@
+//! A stack on a lab of its own, and its user, who uploads secrets, queues builds and waits for what they come to.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use lab::group::model::{Group, Member};
+use lab::lab::{Lab, LabOptions};
+use lab::stack::Stack;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::lone_cloud::Said;
+
+/// Longer than any step takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The lab, its stack and the CI.
+pub struct Scene {
+    pub lab: Lab,
+    pub stack: Stack,
+    http: reqwest::Client,
+    repo: PathBuf,
+}
+
+impl Scene {
+    /// Deploys the real template. Nothing is scheduled by the clock: a tick of the scaler is [`Scene::tick`].
+    pub async fn start(parameters: &[(&str, &str)], function_environment: Vec<(String, String)>) -> Self {
+        let options = LabOptions { hold_schedules: true, function_environment, ..LabOptions::default() };
+        let mut lab = Lab::start(options).await.unwrap();
+        let stack = lab.deploy_stack("ci", parameters).await.unwrap();
+        let repo = lab.folder().join("repo");
+        repository(&repo).await;
+        Self { lab, stack, http: reqwest::Client::new(), repo }
+    }
+
+    /// The group as it is now.
+    pub fn group(&self) -> Group {
+        self.lab.groups().group(self.stack.output("AutoScalingGroupName").unwrap()).unwrap()
+    }
+
+    /// Waits until the group is as `wanted`.
+    pub async fn group_until(&self, wanted: impl Fn(&Group) -> bool) -> Group {
+        let name = self.stack.output("AutoScalingGroupName").unwrap();
+        self.lab.groups().until(name, PATIENCE, wanted).await.unwrap()
+    }
+
+    /// Waits until so many instances are in service.
+    pub async fn in_service(&self, count: usize) -> Vec<Member> {
+        self.group_until(|g| g.in_service() == count).await.members
+    }
+
+    /// One invocation of the scaler: its decision, or `None` where it failed.
+    pub async fn tick(&self) -> Option<Value> {
+        let before = self.lab.schedules().log_lines().len();
+        let invocations = self.lab.schedules().invoke_now().await;
+        let lines = self.lab.schedules().log_lines();
+        let decision = lines[before..].iter().rev().find_map(|line| {
+            serde_json::from_str::<Value>(line).ok().filter(|record| record.get("queue").is_some())
+        });
+        let decision = decision.unwrap_or_else(|| panic!("no decision in {:?}", &lines[before..]));
+        assert_eq!(
+            invocations[0].outcome.is_ok(),
+            decision.get("step").is_some(),
+            "{invocations:?} {decision}"
+        );
+        invocations[0].outcome.is_ok().then_some(decision)
+    }
+
+    /// How often an action was called by whoever has `caller` in the name.
+    pub fn calls(&self, action: &str, caller: &str) -> u64 {
+        let calls = self.lab.endpoint().calls().into_iter();
+        calls.filter(|c| c.action == action && c.caller.contains(caller)).map(|c| c.count).sum()
+    }
+
+    /// Queues a job of a pipeline; its id.
+    pub async fn queue(&self, pipeline: &str, command: &str) -> String {
+        self.queue_as(pipeline, command, json!({})).await
+    }
+
+    /// The same with more fields of the build.
+    pub async fn queue_as(&self, pipeline: &str, command: &str, more: Value) -> String {
+        let repo = self.repo.display().to_string();
+        let mut build = json!({"pipeline": pipeline, "repo": repo, "jobs": [{"command": command}]});
+        build.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let url = format!("{}/api/builds", self.server());
+        let answer = self.http.post(url).bearer_auth(self.token()).json(&build).send().await.unwrap();
+        let status = answer.status();
+        let build: Value = answer.json().await.unwrap();
+        assert!(status.is_success(), "{build}");
+        build["jobs"][0]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until a job is in one of these states.
+    pub async fn job_until(&self, id: &str, states: &[&str]) -> Value {
+        let begun = Instant::now();
+        loop {
+            let builds: Value = self.get("/api/builds?limit=100").await.json().await.unwrap();
+            let jobs =
+                builds["builds"].as_array().unwrap().iter().flat_map(|b| b["jobs"].as_array().unwrap());
+            let job = jobs.into_iter().find(|job| job["id"] == id).unwrap();
+            if states.iter().any(|state| job["state"] == **state) {
+                return job.clone();
+            }
+            assert!(begun.elapsed() < PATIENCE, "not {states:?}: {job}\n{}", self.log(id).await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Runs a job to its end: exit status and log.
+    pub async fn run(&self, pipeline: &str, command: &str) -> (i64, String) {
+        let id = self.queue(pipeline, command).await;
+        self.ended(&id).await
+    }
+
+    /// Waits for the end of a job: exit status and log.
+    pub async fn ended(&self, id: &str) -> (i64, String) {
+        let job = self.job_until(id, &["passed", "failed", "canceled", "timed_out"]).await;
+        (job["exit_status"].as_i64().unwrap_or(-1), self.log(id).await)
+    }
+
+    /// A job's log.
+    pub async fn log(&self, id: &str) -> String {
+        self.get(&format!("/api/jobs/{id}/log")).await.text().await.unwrap()
+    }
+
+    /// The AWS CLI as the lab's user.
+    pub async fn aws(&self, arguments: &[&str]) -> Said {
+        let mut command = Command::new(lab::moto::venv().unwrap().join("bin/aws"));
+        command.args(["--output", "json"]).args(arguments).envs(self.lab.admin_environment());
+        command.output().await.unwrap().into()
+    }
+
+    /// Uploads an object of the secrets bucket as the README does.
+    pub async fn upload(&self, key: &str, content: &str) {
+        let file = self.lab.folder().join("upload");
+        std::fs::write(&file, content).unwrap();
+        let target = format!("s3://{}/{key}", self.stack.output("SecretsBucket").unwrap());
+        let said = self.aws(&["s3", "cp", "--sse", "aws:kms", file.to_str().unwrap(), &target]).await;
+        assert!(said.success, "{}", said.stderr);
+    }
+
+    async fn get(&self, path: &str) -> reqwest::Response {
+        let request = self.http.get(format!("{}{path}", self.server())).bearer_auth(self.token());
+        request.send().await.unwrap().error_for_status().unwrap()
+    }
+
+    fn server(&self) -> &str {
+        self.lab.build_server().unwrap().url()
+    }
+
+    fn token(&self) -> String {
+        let file = self.lab.build_server().unwrap().api_token_file();
+        std::fs::read_to_string(file).unwrap().trim().to_owned()
+    }
+}
+
+/// A repository with one commit, to be cloned by its path.
+async fn repository(folder: &Path) {
+    let git = "git init -q -b main . && git -c user.name=Lab -c user.email=lab@example.com commit -q --allow-empty -m Lab";
+    std::fs::create_dir_all(folder).unwrap();
+    let output = Command::new("sh").args(["-c", git]).current_dir(folder).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
