@@ -93,7 +93,9 @@ impl Boot<'_> {
             (layout.instance_file().parent().map(PathBuf::from), 0o755, root),
             (Some(layout.state()), 0o755, root),
             (Some(layout.run()), 0o755, root),
+            // Jobs' hooks write here, as the agents' user.
             (Some(layout.run().join("jobs")), 0o700, agents),
+            (Some(layout.run().join("ecr")), 0o700, agents),
             (Some(layout.hooks()), 0o755, root),
             (Some(layout.agent_home()), 0o755, agents),
             (Some(layout.builds()), 0o755, agents),

@@ -149,7 +149,7 @@ pub async fn pre_command(
 }
 
 fn ecr_settings(layout: &Layout, environment: &Lookup<'_>) -> Result<EcrSettings, Failure> {
-    let defaults = instance::defaults(layout);
+    let defaults = instance::defaults(layout)?;
     let lookup = |name: &str| environment(name).or_else(|| defaults.get(name).cloned());
     EcrSettings::read(&lookup).map_err(|faults| Failure::config(faults.join("; ")))
 }

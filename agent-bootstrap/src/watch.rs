@@ -3,13 +3,14 @@
 //! # Layout
 //! - [`decide`]: the whole policy, pure; [`attempts`] and [`jobs`] are what it remembers.
 //! - [`keeper`]: the one task that observes, asks `decide` and carries out its steps.
-//! - [`group`], [`metadata`]: ports. [`autoscaling`] is the group's adapter.
+//! - [`group`], [`metadata`]: ports. [`autoscaling`] is the group's adapter, [`fake_group`] its double for tests.
 //! - [`protocol`], [`server`], [`client`]: how hooks and people talk to it.
 
 pub mod attempts;
 pub mod autoscaling;
 pub mod client;
 pub mod decide;
+pub mod fake_group;
 pub mod group;
 pub mod jobs;
 pub mod keeper;

@@ -1,5 +1,7 @@
 //! One tick: observe jobs and group, decide, apply, publish, and say why.
 
+pub mod fake_group;
+
 use std::future::Future;
 use std::time::Duration;
 

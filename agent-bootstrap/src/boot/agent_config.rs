@@ -87,6 +87,7 @@ mod tests {
             region: "us-east-1".into(),
             availability_zone: "us-east-1a".into(),
             instance_type: "t3.large".into(),
+            account_id: None,
             image_id: None,
             group: Some("ci-instances".into()),
         };

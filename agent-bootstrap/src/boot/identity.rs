@@ -19,6 +19,9 @@ pub struct Identity {
     pub availability_zone: String,
     /// For example `m7g.large`.
     pub instance_type: String,
+    /// The account it belongs to, twelve digits; the registries' side knows its own ECR host by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
     /// The image it was launched from, if told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
@@ -38,6 +41,7 @@ impl Identity {
             region: imds.require("meta-data/placement/region").await?,
             availability_zone: imds.require("meta-data/placement/availability-zone").await?,
             instance_type: imds.require("meta-data/instance-type").await?,
+            account_id: imds.get("dynamic/instance-identity/document").await?.as_deref().and_then(account),
             image_id: imds.get("meta-data/ami-id").await?,
             group: imds.get("meta-data/tags/instance/aws:autoscaling:groupName").await?,
         })
@@ -62,6 +66,12 @@ impl Identity {
         self.group = instance.and_then(|i| i.auto_scaling_group_name()).map(str::to_owned);
         Ok(())
     }
+}
+
+/// The account in an instance identity document; metadata without one costs a default, not the boot.
+fn account(document: &str) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_str(document).ok()?;
+    document["accountId"].as_str().map(str::to_owned)
 }
 
 /// The instance file (`etc/tidemark/instance.json`): what boot found out, for `watch`, hooks and people. No secrets.

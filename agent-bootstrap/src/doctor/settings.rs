@@ -37,8 +37,11 @@ impl Settings {
     /// Reads them all; what cannot be read is a fault of the report, not of the program.
     #[must_use]
     pub fn read(layout: &Layout, environment: &dyn Fn(&str) -> Option<String>) -> Self {
-        let defaults = instance::defaults(layout);
         let mut faults = Vec::new();
+        let defaults = instance::defaults(layout).unwrap_or_else(|fault| {
+            faults.push(fault.message);
+            BTreeMap::new()
+        });
         let agent = agent_file(layout).unwrap_or_else(|fault| {
             faults.push(fault);
             BTreeMap::new()

@@ -8,8 +8,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
-/// Makes `path` (and what is missing above it) with mode 0700, and takes others' rights from an existing one.
+/// Makes `path` (and what is missing above it) with mode 0700, and takes others' rights from an existing one, whose
+/// owner stays: boot gave it to the agents' user.
 pub fn folder(path: &Path) -> io::Result<()> {
+    let is_new = fs::symlink_metadata(path).is_err();
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let found = fs::symlink_metadata(path)?;
     if !found.is_dir() {
@@ -18,7 +20,7 @@ pub fn folder(path: &Path) -> io::Result<()> {
     if found.mode() & 0o077 != 0 {
         fs::set_permissions(path, Permissions::from_mode(0o700))?;
     }
-    if let Some(parent) = path.parent() {
+    if let Some(parent) = path.parent().filter(|_| is_new) {
         belong(&File::open(path)?, parent)?;
     }
     Ok(())

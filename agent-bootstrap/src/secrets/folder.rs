@@ -35,6 +35,12 @@ impl FolderSecretStore {
         }
     }
 
+    /// Without the folder itself nothing is known about what is in it.
+    fn bucket(&self, operation: &'static str) -> Result<(), CallError> {
+        let found = std::fs::read_dir(&self.0).map(drop);
+        found.map_err(|error| self.error(operation, &self.0, &error))
+    }
+
     fn walk(&self, folder: &Path, keys: &mut Vec<String>) -> std::io::Result<()> {
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
@@ -54,6 +60,7 @@ impl SecretStore for FolderSecretStore {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Object>, CallError> {
+        self.bucket("read")?;
         let path = self.0.join(key);
         match std::fs::read(&path) {
             Ok(bytes) => {
@@ -68,6 +75,7 @@ impl SecretStore for FolderSecretStore {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, CallError> {
+        self.bucket("list")?;
         let folder = self.0.join(prefix);
         if !folder.is_dir() {
             return Ok(Vec::new());

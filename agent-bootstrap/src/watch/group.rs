@@ -1,4 +1,4 @@
-//! The group as `watch` needs it: a port, its adapter is `autoscaling.rs`, its double `fake.rs`.
+//! The group as `watch` needs it: a port, its adapter is `autoscaling.rs`, its double `fake_group.rs`.
 
 use lifecycle::AwsState;
 

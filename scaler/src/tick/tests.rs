@@ -1,5 +1,6 @@
 use std::sync::Mutex;
 
+use super::fake_group::FakeGroup;
 use super::*;
 
 struct FixedCounts(Result<Counts, Problem>);
@@ -7,27 +8,6 @@ struct FixedCounts(Result<Counts, Problem>);
 impl JobCounts for FixedCounts {
     async fn read(&self, _queue: &str) -> Result<Counts, Problem> {
         self.0.clone()
-    }
-}
-
-/// Refuses what AWS refuses.
-struct FakeGroup {
-    capacity: Result<Capacity, Problem>,
-    set: Mutex<Vec<u32>>,
-    limit: u32,
-}
-
-impl Group for FakeGroup {
-    async fn describe(&self) -> Result<Capacity, Problem> {
-        self.capacity.clone()
-    }
-
-    async fn set_desired(&self, desired: u32) -> Result<(), Problem> {
-        if desired > self.limit {
-            return Err(Problem::new(1, "New SetDesiredCapacity value is above max value"));
-        }
-        self.set.lock().unwrap().push(desired);
-        Ok(())
     }
 }
 
@@ -50,8 +30,9 @@ fn counts(scheduled: u64) -> Counts {
     }
 }
 
-fn idle_group() -> Capacity {
-    Capacity { min: 0, max: 5, desired: 2, live: 2, in_service: 2, held: 0, releasable: 2 }
+fn idle_group() -> FakeGroup {
+    let idle = Capacity { min: 0, max: 5, desired: 2, live: 2, in_service: 2, held: 0, releasable: 2 };
+    FakeGroup::new("g", Some(idle))
 }
 
 fn order() -> Order {
@@ -73,15 +54,13 @@ fn order() -> Order {
 async fn run(
     order: &Order,
     counts: Result<Counts, Problem>,
-    capacity: Result<Capacity, Problem>,
-    limit: u32,
+    group: FakeGroup,
     publish: Result<(), Problem>,
 ) -> (Outcome, Vec<u32>, usize) {
-    let group = FakeGroup { capacity, set: Mutex::new(Vec::new()), limit };
     let metrics = FakeMetrics(publish, Mutex::new(0));
     let outcome = tick(order, &FixedCounts(counts), &group, &metrics, Timestamp::UNIX_EPOCH).await;
     let published = *metrics.1.lock().unwrap();
-    (outcome, group.set.into_inner().unwrap(), published)
+    (outcome, group.set(), published)
 }
 
 fn broken(what: &str) -> Problem {
@@ -90,7 +69,7 @@ fn broken(what: &str) -> Problem {
 
 #[tokio::test]
 async fn need_is_applied_and_published() {
-    let (outcome, set, published) = run(&order(), Ok(counts(4)), Ok(idle_group()), 5, Ok(())).await;
+    let (outcome, set, published) = run(&order(), Ok(counts(4)), idle_group(), Ok(())).await;
     assert_eq!((set, published), (vec![4], 1));
     assert!(outcome.problems.is_empty() && outcome.record.published);
     assert_eq!(outcome.poll_after, Some(Duration::from_secs(20)));
@@ -98,39 +77,39 @@ async fn need_is_applied_and_published() {
 
 #[tokio::test]
 async fn unknown_jobs_or_group_change_nothing() {
-    let (outcome, set, published) =
-        run(&order(), Err(broken("no answer")), Ok(idle_group()), 5, Ok(())).await;
+    let (outcome, set, published) = run(&order(), Err(broken("no answer")), idle_group(), Ok(())).await;
     assert_eq!((set, published), (vec![], 0), "idle instances stay when the CI does not answer");
     assert_eq!(outcome.problems.len(), 1);
-    let (outcome, set, published) = run(&order(), Ok(counts(4)), Err(broken("no group")), 5, Ok(())).await;
+    let (outcome, set, published) = run(&order(), Ok(counts(4)), FakeGroup::new("g", None), Ok(())).await;
     assert_eq!((set, published), (vec![], 1), "metrics go out even when the group is unknown");
-    assert_eq!(outcome.record.problems, ["no group"]);
+    assert_eq!(outcome.record.problems, ["group g does not exist"]);
 }
 
 #[tokio::test]
 async fn a_failed_publication_does_not_stop_the_step_but_fails_the_tick() {
-    let (outcome, set, _) = run(&order(), Ok(counts(4)), Ok(idle_group()), 5, Err(broken("throttled"))).await;
+    let (outcome, set, _) = run(&order(), Ok(counts(4)), idle_group(), Err(broken("throttled"))).await;
     assert_eq!(set, [4]);
     assert_eq!(outcome.problems, [broken("throttled")]);
 }
 
 #[tokio::test]
 async fn a_refusal_of_aws_fails_the_tick() {
-    let (outcome, set, _) = run(&order(), Ok(counts(4)), Ok(idle_group()), 3, Ok(())).await;
+    let (outcome, set, _) =
+        run(&order(), Ok(counts(4)), idle_group().with_max_after_describe(3), Ok(())).await;
     assert!(set.is_empty());
-    assert!(outcome.record.problems[0].contains("above max"));
+    assert!(outcome.record.problems[0].contains("limits"));
 }
 
 #[tokio::test]
 async fn a_dry_run_decides_and_touches_nothing() {
     let order = Order { dry_run: true, ..order() };
-    let (outcome, set, published) = run(&order, Ok(counts(4)), Ok(idle_group()), 5, Ok(())).await;
+    let (outcome, set, published) = run(&order, Ok(counts(4)), idle_group(), Ok(())).await;
     assert_eq!((set, published), (vec![], 0));
     assert_eq!(outcome.record.step, Some(Step::ScaleOut { from: 2, to: 4 }));
 }
 
 #[tokio::test]
 async fn the_record_is_one_json_line_with_the_reason() {
-    let (outcome, ..) = run(&order(), Ok(counts(4)), Ok(idle_group()), 5, Ok(())).await;
+    let (outcome, ..) = run(&order(), Ok(counts(4)), idle_group(), Ok(())).await;
     insta::assert_snapshot!(serde_json::to_string(&outcome.record).unwrap());
 }

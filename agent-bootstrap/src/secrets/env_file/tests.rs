@@ -64,6 +64,7 @@ fn files_as_users_write_them() {
     reads(r#"A='a'"b"c\d"#, &[("A", "abcd")]);
     reads("A='`id` $(id) $B'", &[("A", "`id` $(id) $B")]);
     reads("A=~/x:~\nB='~'/y\n", &[("A", "/home/ci/x:/home/ci"), ("B", "~/y")]);
+    reads("A=\\\n~/x:\\\n~\n", &[("A", "/home/ci/x:/home/ci")]);
     reads(
         "JSON='{\"a\": [1, 2]}'\nURL=https://u:p@h/?a=b#c\n",
         &[("JSON", "{\"a\": [1, 2]}"), ("URL", "https://u:p@h/?a=b#c")],

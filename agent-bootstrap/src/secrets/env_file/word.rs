@@ -37,6 +37,10 @@ pub(super) fn read(cursor: &mut Cursor<'_>, scope: &Scope<'_>, is_first: bool) -
     let mut may_be_home = is_first;
     let mut open_brace = false;
     while let Some(character) = cursor.peek() {
+        // A continued line end vanishes: what follows it stands where it stood.
+        if cursor.eat("\\\n") {
+            continue;
+        }
         let mut home_follows = false;
         match character {
             ' ' | '\t' | '\n' => break,
@@ -48,7 +52,11 @@ pub(super) fn read(cursor: &mut Cursor<'_>, scope: &Scope<'_>, is_first: bool) -
                 double_quoted(cursor, scope, &mut word.text)?;
                 word.is_plain = false;
             }
-            '\\' => word.is_plain &= !escaped(cursor, &mut word.text),
+            '\\' => {
+                cursor.next();
+                word.text.push(cursor.next().unwrap_or('\\'));
+                word.is_plain = false;
+            }
             '$' => {
                 dollar(cursor, scope, &mut word.text, false)?;
                 word.is_plain &= is_first;
@@ -120,22 +128,6 @@ fn double_quoted(cursor: &mut Cursor<'_>, scope: &Scope<'_>, text: &mut String) 
                 text.push(character);
                 cursor.next();
             }
-        }
-    }
-}
-
-/// An escape outside quotes. A continued line end is none: it vanishes.
-fn escaped(cursor: &mut Cursor<'_>, text: &mut String) -> bool {
-    cursor.next();
-    match cursor.next() {
-        Some('\n') => false,
-        Some(character) => {
-            text.push(character);
-            true
-        }
-        None => {
-            text.push('\\');
-            true
         }
     }
 }

@@ -1,0 +1,145 @@
+//! A group of one instance in memory that refuses what AWS refuses: the double for tests of `watch`.
+//! `tests/contracts` holds it and the adapter to one suite.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lifecycle::AwsState;
+
+use super::group::{Group, Member, Refusal, Size};
+use super::metadata::Metadata;
+
+/// The group and its instance. Clones share it.
+#[derive(Debug, Clone)]
+pub struct FakeGroup(Arc<Mutex<Inside>>);
+
+#[derive(Debug)]
+struct Inside {
+    member: Option<Member>,
+    size: Size,
+    hook: Option<String>,
+    calls: Vec<String>,
+}
+
+impl FakeGroup {
+    /// An instance in this state, protected as the stack's are born, under a terminating hook if one is named.
+    #[must_use]
+    pub fn new(size: Size, hook: Option<&str>, state: AwsState) -> Self {
+        let member = Some(Member { state, protected: true });
+        Self(Arc::new(Mutex::new(Inside { member, size, hook: hook.map(str::to_owned), calls: Vec::new() })))
+    }
+
+    /// The mutations that were asked for, in order, refused ones too.
+    #[must_use]
+    pub fn calls(&self) -> Vec<String> {
+        self.lock().calls.clone()
+    }
+
+    /// The instance, while it is in the group.
+    #[must_use]
+    pub fn member(&self) -> Option<Member> {
+        self.lock().member.clone()
+    }
+
+    /// The group ends the instance, as a person or a rebalance does.
+    pub fn take_away(&self) {
+        self.lock().retire();
+    }
+
+    /// The instance enters this state, whatever led there.
+    pub fn enter(&self, state: AwsState) {
+        if let Some(member) = &mut self.lock().member {
+            member.state = state;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asked(&self, call: impl Into<String>) -> MutexGuard<'_, Inside> {
+        let mut inside = self.lock();
+        inside.calls.push(call.into());
+        inside
+    }
+}
+
+impl Inside {
+    fn retire(&mut self) {
+        match (&mut self.member, &self.hook) {
+            (Some(member), _) if member.state.is_leaving() => {}
+            (Some(member), Some(_)) => member.state = AwsState::TerminatingWait,
+            _ => self.member = None,
+        }
+    }
+
+    fn member(&mut self) -> Result<&mut Member, Refusal> {
+        self.member.as_mut().ok_or_else(|| Refusal::Absent("no managed instance found".to_owned()))
+    }
+
+    fn waits(&self, hook: &str) -> Result<(), Refusal> {
+        let held = self.member.as_ref().is_some_and(|m| m.state == AwsState::TerminatingWait);
+        if held && self.hook.as_deref() == Some(hook) {
+            return Ok(());
+        }
+        Err(Refusal::NoAction("no active lifecycle action found".to_owned()))
+    }
+}
+
+impl Group for FakeGroup {
+    async fn describe_instance(&self) -> Result<Option<Member>, Refusal> {
+        Ok(self.member())
+    }
+
+    async fn describe_size(&self) -> Result<Size, Refusal> {
+        Ok(self.lock().size)
+    }
+
+    async fn set_protection(&self, protected: bool) -> Result<(), Refusal> {
+        let mut inside = self.asked(if protected { "protect" } else { "unprotect" });
+        let member = inside.member()?;
+        if !member.state.takes_protection() {
+            return Err(Refusal::State(format!("the instance is {}", member.state)));
+        }
+        member.protected = protected;
+        Ok(())
+    }
+
+    async fn heartbeat(&self, hook: &str) -> Result<(), Refusal> {
+        self.asked(format!("heartbeat {hook}")).waits(hook)
+    }
+
+    async fn complete(&self, hook: &str) -> Result<(), Refusal> {
+        let mut inside = self.asked(format!("complete {hook}"));
+        inside.waits(hook)?;
+        inside.member = None;
+        Ok(())
+    }
+
+    async fn terminate_with_decrement(&self) -> Result<(), Refusal> {
+        let mut inside = self.asked("terminate");
+        if inside.member()?.state.is_leaving() {
+            return Ok(());
+        }
+        if inside.size.desired <= inside.size.min {
+            return Err(Refusal::Minimum("desired capacity is the minimum".to_owned()));
+        }
+        inside.size.desired -= 1;
+        inside.retire();
+        Ok(())
+    }
+
+    async fn mark_unhealthy(&self) -> Result<(), Refusal> {
+        let mut inside = self.asked("mark-unhealthy");
+        inside.member()?;
+        inside.retire();
+        Ok(())
+    }
+}
+
+/// The same instance as its metadata tells of it.
+impl Metadata for FakeGroup {
+    async fn target_state(&self) -> Result<Option<AwsState>, aws::CallError> {
+        let leaving = self.member().is_none_or(|m| m.state.is_leaving());
+        Ok(Some(if leaving { AwsState::Terminated } else { AwsState::InService }))
+    }
+}

@@ -1,0 +1,169 @@
+//! Keeper and socket together: what hooks are told, what the group is asked, and in which order.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests: a panic is their way to fail")]
+
+mod stage;
+
+use agent_bootstrap::watch::fake_group::FakeGroup;
+use agent_bootstrap::watch::group::Size;
+use agent_bootstrap::watch::protocol::Answer;
+use jiff::SignedDuration;
+use lifecycle::{AwsState, State};
+use stage::{Agent, HOOK, Stage};
+use tokio::task::LocalSet;
+
+/// A process that stands for an agent.
+fn agent_process() -> std::process::Child {
+    std::process::Command::new("sleep").arg("600").spawn().unwrap()
+}
+
+#[tokio::test]
+async fn a_job_is_let_in_only_once_protection_is_held_again() {
+    LocalSet::new()
+        .run_until(async {
+            let mut stage = Stage::new(Some(HOOK));
+            stage.watch().await;
+            stage.until("idle drops protection", |s| s.protected == Some(false)).await;
+            assert_eq!(stage.group.calls(), ["unprotect"]);
+            // AWS refuses protection outside of service: as long as it does, the job waits.
+            stage.group.enter(AwsState::EnteringStandby);
+            let refused = async {
+                while !stage.group.calls().contains(&"protect".to_owned()) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let job = stage.job_starts("j", None);
+            tokio::pin!(job);
+            tokio::select! {
+                answer = &mut job => assert_eq!(answer, Answer::default(), "answered before protection was held"),
+                () = refused => {}
+            }
+            stage.group.enter(AwsState::InService);
+            assert_eq!(job.await, Answer::done());
+            assert!(stage.is_protected());
+            assert_eq!(stage.status().await.jobs, ["j"]);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn idle_drops_protection_once_and_never_while_a_job_runs() {
+    LocalSet::new()
+        .run_until(async {
+            let mut stage = Stage::new(Some(HOOK));
+            stage.watch().await;
+            assert_eq!(stage.job_starts("j", None).await, Answer::done());
+            for _ in 0..50 {
+                assert_eq!(stage.status().await.state, State::Busy);
+                assert!(stage.is_protected());
+            }
+            let before = stage.group.calls().len();
+            stage.job_ends("j").await;
+            stage.until("idle drops protection", |s| s.protected == Some(false)).await;
+            for _ in 0..50 {
+                stage.status().await;
+            }
+            assert_eq!(stage.group.calls()[before..], ["unprotect"]);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn always_on_instances_stay_protected() {
+    LocalSet::new()
+        .run_until(async {
+            let mut stage = Stage::new(Some(HOOK));
+            stage.group =
+                FakeGroup::new(Size { min: 1, max: 1, desired: 1 }, Some(HOOK), AwsState::InService);
+            stage.watch().await;
+            stage.until("the agent runs", |s| s.state == State::Ready).await;
+            for _ in 0..50 {
+                stage.status().await;
+            }
+            assert!(stage.is_protected() && stage.group.calls().is_empty());
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_job_is_refused_when_nothing_can_hold_the_instance() {
+    LocalSet::new()
+        .run_until(async {
+            let mut stage = Stage::new(None);
+            stage.watch().await;
+            stage.group.take_away();
+            stage.until("the group takes it", |s| s.target == Some(AwsState::Terminated)).await;
+            let answer = stage.job_starts("j", None).await;
+            assert!(!answer.ok);
+            assert!(answer.reason.as_deref().unwrap().contains("retry the job"), "{answer:?}");
+            assert_eq!(stage.status().await.jobs, Vec::<String>::new());
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_restart_remembers_a_running_job_and_notices_its_end() {
+    LocalSet::new()
+        .run_until(async {
+            let mut stage = Stage::new(Some(HOOK));
+            let mut agent = agent_process();
+            stage.watch().await;
+            let pid = agent.id().try_into().unwrap();
+            assert_eq!(stage.job_starts("j", Some(pid)).await, Answer::done());
+            let before = stage.group.calls();
+            stage.watch().await;
+            let status = stage.until("the protection is described", |s| s.protected == Some(true)).await;
+            assert_eq!((status.state, status.jobs), (State::Busy, vec!["j".to_owned()]));
+            assert_eq!(stage.group.calls(), before, "a restart changes nothing");
+            // The agent is gone without a word: the job is over.
+            agent.kill().unwrap();
+            agent.wait().unwrap();
+            stage.until("the job ends with its agent", |s| s.jobs.is_empty()).await;
+            stage.until("idle drops protection", |s| s.protected == Some(false)).await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_terminated_instance_finishes_its_job_under_heartbeats_and_lets_go() {
+    LocalSet::new()
+        .run_until(async {
+            let mut stage = Stage::new(Some(HOOK));
+            stage.watch().await;
+            assert_eq!(stage.job_starts("long", None).await, Answer::done());
+            let before = stage.group.calls().len();
+            stage.group.take_away();
+            stage.until("it drains", |s| matches!(s.state, State::Draining(_))).await;
+            while *stage.agent.borrow() != (Agent { runs: true, told: true }) {
+                stage.status().await;
+            }
+            assert_eq!(stage.group.calls()[before..], ["heartbeat terminating"]);
+            // The agent had taken one more job before it was told: a heartbeat of its own holds the instance for it.
+            stage.job_ends("long").await;
+            let slipped = stage.job_starts("late", None).await;
+            assert_eq!(slipped, Answer::done());
+            assert_eq!(stage.group.calls()[before..], ["heartbeat terminating", "heartbeat terminating"]);
+            stage.job_ends("late").await;
+            assert!(stage.group.member().is_some(), "the agent still runs");
+            stage.agent.borrow_mut().runs = false;
+            stage.until("it lets go", |s| matches!(s.state, State::Retired(_))).await;
+            assert_eq!(stage.group.calls().last().unwrap(), "complete terminating");
+            assert_eq!(stage.group.member(), None);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_instance_that_nobody_scales_in_ends_itself_above_the_minimum() {
+    LocalSet::new()
+        .run_until(async {
+            let mut stage = Stage::new(Some(HOOK));
+            stage.orders.policy.fail_safe_after = Some(SignedDuration::ZERO);
+            stage.watch().await;
+            stage.until("it drains", |s| matches!(s.state, State::Draining(_))).await;
+            stage.agent.borrow_mut().runs = false;
+            stage.until("it lets go", |s| matches!(s.state, State::Retired(_))).await;
+            assert_eq!(stage.group.calls(), ["unprotect", "terminate", "complete terminating"]);
+        })
+        .await;
+}

@@ -1,0 +1,149 @@
+//! A `watch` in this process: keeper and socket as the program joins them, before a group and agents in memory.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use agent_bootstrap::boot::files::{self, Owner};
+use agent_bootstrap::failure::Failure;
+use agent_bootstrap::layout::Layout;
+use agent_bootstrap::units::{AgentUnit, UnitManager};
+use agent_bootstrap::watch::client;
+use agent_bootstrap::watch::decide::Policy;
+use agent_bootstrap::watch::fake_group::FakeGroup;
+use agent_bootstrap::watch::group::Size;
+use agent_bootstrap::watch::keeper::{Keeper, Orders, Ports};
+use agent_bootstrap::watch::protocol::{Answer, Request, Status};
+use agent_bootstrap::watch::server;
+use jiff::SignedDuration;
+use lifecycle::AwsState;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+pub const HOOK: &str = "terminating";
+
+/// One agent: does it run, was it told to leave?
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Agent {
+    pub runs: bool,
+    pub told: bool,
+}
+
+struct Agents(Rc<RefCell<Agent>>);
+
+impl UnitManager for Agents {
+    fn start(&self, _unit: &AgentUnit) -> Result<(), Failure> {
+        self.0.borrow_mut().runs = true;
+        Ok(())
+    }
+
+    fn stop(&self, _number: u32) -> Result<(), Failure> {
+        self.0.borrow_mut().told = true;
+        Ok(())
+    }
+
+    fn is_active(&self, _number: u32) -> Result<bool, Failure> {
+        Ok(self.0.borrow().runs)
+    }
+}
+
+pub struct Stage {
+    pub group: FakeGroup,
+    pub agent: Rc<RefCell<Agent>>,
+    pub orders: Orders,
+    layout: Layout,
+    _root: tempfile::TempDir,
+    watch: Option<(oneshot::Sender<()>, JoinHandle<Result<(), Failure>>, JoinHandle<()>)>,
+}
+
+impl Stage {
+    /// An idle instance in service, in a group between 0 and 3, whose agent runs.
+    pub fn new(hook: Option<&str>) -> Self {
+        let root = tempfile::Builder::new().prefix("tm").tempdir().unwrap();
+        let layout = Layout::below(root.path());
+        for folder in [layout.run(), layout.instance_file().parent().unwrap().to_owned()] {
+            files::folder(&folder, 0o755, Owner::own()).unwrap();
+        }
+        // On a stack's instance a client waits for `watch`.
+        files::file(&layout.instance_file(), b"{}", 0o644, Owner::own()).unwrap();
+        let policy = Policy {
+            in_group: true,
+            idle_period: Some(SignedDuration::ZERO),
+            fail_safe_after: None,
+            has_hook: hook.is_some(),
+            heartbeat_interval: SignedDuration::from_mins(5),
+        };
+        let orders = Orders {
+            instance: "i-1".to_owned(),
+            agents: 1,
+            policy,
+            hook: hook.map(str::to_owned),
+            poll_interval: SignedDuration::from_millis(5),
+            memory: layout.run().join("watch.json"),
+        };
+        Self {
+            group: FakeGroup::new(Size { min: 0, max: 3, desired: 1 }, hook, AwsState::InService),
+            agent: Rc::new(RefCell::new(Agent { runs: true, told: false })),
+            orders,
+            layout,
+            _root: root,
+            watch: None,
+        }
+    }
+
+    /// Starts `watch`; a former one is stopped first.
+    pub async fn watch(&mut self) {
+        self.stop().await;
+        let units = Box::new(Agents(Rc::clone(&self.agent)));
+        let ports = Ports { group: self.group.clone(), metadata: self.group.clone(), units };
+        let keeper = Keeper::new(ports, self.orders.clone()).unwrap();
+        let (calls, received) = mpsc::channel(64);
+        let serving = tokio::spawn(server::serve(server::bind(&self.layout.watch_socket()).unwrap(), calls));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let kept = tokio::task::spawn_local(keeper.run(received, async {
+            let _ = stopped.await;
+        }));
+        self.watch = Some((stop, kept, serving));
+    }
+
+    /// Ends `watch` as SIGTERM does.
+    pub async fn stop(&mut self) {
+        let Some((stop, kept, serving)) = self.watch.take() else { return };
+        drop(stop);
+        kept.await.unwrap().unwrap();
+        serving.abort();
+    }
+
+    pub async fn ask(&self, request: &Request) -> Answer {
+        client::ask(&self.layout, request, Duration::from_secs(10)).await.unwrap()
+    }
+
+    pub async fn job_starts(&self, job: &str, pid: Option<i32>) -> Answer {
+        self.ask(&Request::JobStarted { job: job.to_owned(), pid }).await
+    }
+
+    pub async fn job_ends(&self, job: &str) {
+        self.ask(&Request::JobFinished { job: job.to_owned() }).await;
+    }
+
+    pub async fn status(&self) -> Status {
+        self.ask(&Request::Status).await.status.unwrap()
+    }
+
+    /// Asks until it is so: each question makes the keeper go on.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
+        let look = async {
+            loop {
+                let status = self.status().await;
+                if wanted(&status) {
+                    return status;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), look).await.expect(what)
+    }
+
+    pub fn is_protected(&self) -> bool {
+        self.group.member().is_some_and(|member| member.protected)
+    }
+}

@@ -1,0 +1,68 @@
+//! A group in memory that refuses what AWS refuses: the double for tests of ticks. `tests/contracts` holds it and the
+//! adapter to one suite.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Group, Problem};
+use crate::decide::Capacity;
+
+/// A group, or the lack of one.
+#[derive(Debug)]
+pub struct FakeGroup {
+    name: String,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    capacity: Option<Capacity>,
+    next_max: Option<u32>,
+    set: Vec<u32>,
+}
+
+impl FakeGroup {
+    /// A group with this capacity; none is a name without a group.
+    pub fn new(name: impl Into<String>, capacity: Option<Capacity>) -> Self {
+        let inside = Inside { capacity, next_max: None, set: Vec::new() };
+        Self { name: name.into(), inside: Mutex::new(inside) }
+    }
+
+    /// Somebody changes the maximum right after the group was described.
+    #[must_use]
+    pub fn with_max_after_describe(self, max: u32) -> Self {
+        self.lock().next_max = Some(max);
+        self
+    }
+
+    /// Desired capacities that were set, in order.
+    #[must_use]
+    pub fn set(&self) -> Vec<u32> {
+        self.lock().set.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Group for FakeGroup {
+    async fn describe(&self) -> Result<Capacity, Problem> {
+        let mut inside = self.lock();
+        let (seen, next_max) = (inside.capacity, inside.next_max);
+        inside.capacity = seen.map(|now| Capacity { max: next_max.unwrap_or(now.max), ..now });
+        seen.ok_or_else(|| Problem::new(78, format!("group {} does not exist", self.name)))
+    }
+
+    async fn set_desired(&self, desired: u32) -> Result<(), Problem> {
+        let mut inside = self.lock();
+        let Some(capacity) = &mut inside.capacity else {
+            return Err(Problem::new(1, format!("group {} not found", self.name)));
+        };
+        if desired > capacity.max || desired < capacity.min {
+            return Err(Problem::new(1, format!("group {}: {desired} is outside of its limits", self.name)));
+        }
+        capacity.desired = desired;
+        inside.set.push(desired);
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! Job counts as the scaler sees them: `BuildkiteJobCounts` before the real build-server.
+
+use std::collections::BTreeMap;
+
+use lab::build_server::BuildServer;
+use scaler::config::Config;
+use scaler::job_counts::BuildkiteJobCounts;
+use scaler::tick::{Agents, JobCounts};
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+async fn server(folder: &tempfile::TempDir) -> BuildServer {
+    // Installed already is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    BuildServer::start(&lab::instances::programs().unwrap(), folder.path()).await.unwrap()
+}
+
+/// The adapter at this server, with this token.
+async fn counts_at(server: &BuildServer, token: &str) -> BuildkiteJobCounts {
+    let settings = BTreeMap::from([
+        ("BUILDKITE_AGENT_ENDPOINT", server.agent_endpoint()),
+        ("BUILDKITE_AGENT_TOKEN", token.to_owned()),
+        ("BUILDKITE_QUEUE", "default".to_owned()),
+        ("ASG_NAME", "g".to_owned()),
+    ]);
+    let config = Config::read(&|name| settings.get(name).cloned()).unwrap();
+    let session = aws::Session::at("http://127.0.0.1:9", "us-east-1", "key", &"secret".into(), None).await;
+    BuildkiteJobCounts::new(&config, &session)
+}
+
+async fn queue(server: &BuildServer, queue: &str, jobs: usize) {
+    let token = std::fs::read_to_string(server.api_token_file()).unwrap();
+    let job = json!({ "command": "true", "queue": queue });
+    let body = json!({ "pipeline": "app", "repo": "r", "jobs": vec![job; jobs] });
+    let call = reqwest::Client::new().post(format!("{}/api/builds", server.url()));
+    let answer = call.bearer_auth(token.trim()).json(&body).send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+}
+
+#[tokio::test]
+async fn counts_follow_queued_jobs_of_their_queue() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder).await;
+    let counts = counts_at(&server, server.registration_token().expose_secret()).await;
+    for (added, scheduled) in [(0, 0), (3, 3), (1, 4)] {
+        if added > 0 {
+            queue(&server, "default", added).await;
+        }
+        let seen = counts.read("default").await.unwrap();
+        assert_eq!((seen.jobs.scheduled, seen.unfinished), (scheduled, scheduled));
+        assert_eq!((seen.jobs.running, seen.jobs.waiting, seen.agents), (0, 0, Agents::default()));
+        assert_eq!(seen.organization, "lab");
+    }
+    queue(&server, "other", 2).await;
+    assert_eq!(counts.read("default").await.unwrap().jobs.scheduled, 4);
+    assert_eq!(counts.read("other").await.unwrap().jobs.scheduled, 2);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_denied_and_a_stopped_server_is_unreachable() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(&folder).await;
+    let problem = counts_at(&server, "wrong").await.read("default").await.unwrap_err();
+    assert_eq!(problem.code, 77, "{problem}");
+    assert!(
+        problem.message.contains("check the agent token") && !problem.message.contains("wrong"),
+        "{problem}"
+    );
+    let counts = counts_at(&server, server.registration_token().expose_secret()).await;
+    server.stop().await.unwrap();
+    assert_eq!(counts.read("default").await.unwrap_err().code, 69);
+}

@@ -1,0 +1,134 @@
+//! The group as `watch` sees it: `FakeGroup` and `AutoScalingGroup`.
+
+use agent_bootstrap::watch::autoscaling::AutoScalingGroup;
+use agent_bootstrap::watch::fake_group::FakeGroup;
+use agent_bootstrap::watch::group::{Group, Member, Refusal, Size};
+use lifecycle::AwsState;
+
+use crate::quiet_group::{GROUP, HOOK, QuietGroup};
+
+/// Makes groups of one instance.
+trait Stage {
+    type Group: Group;
+
+    /// A group with a minimum and a maximum of 3, whose one instance is in service, or held back while it is launched.
+    async fn group(&mut self, min: i32, state: AwsState) -> Self::Group;
+}
+
+struct Doubles;
+
+impl Stage for Doubles {
+    type Group = FakeGroup;
+
+    async fn group(&mut self, min: i32, state: AwsState) -> FakeGroup {
+        FakeGroup::new(Size { min, max: 3, desired: 1 }, Some(HOOK), state)
+    }
+}
+
+#[derive(Default)]
+struct Lab(Vec<QuietGroup>);
+
+impl Stage for Lab {
+    type Group = AutoScalingGroup;
+
+    async fn group(&mut self, min: i32, state: AwsState) -> AutoScalingGroup {
+        let lab = QuietGroup::start(min.try_into().unwrap(), 3, state == AwsState::PendingWait).await;
+        lab.desire(1).await;
+        let group = lab.until(|g| g.members.iter().any(|m| m.lifecycle.word() == state.name())).await;
+        let adapter = AutoScalingGroup::new(&lab.session().await, GROUP, &group.members[0].id);
+        self.0.push(lab);
+        adapter
+    }
+}
+
+async fn state(group: &impl Group) -> Option<AwsState> {
+    group.describe_instance().await.unwrap().map(|member| member.state)
+}
+
+async fn describes(mut stage: impl Stage) {
+    let group = stage.group(0, AwsState::InService).await;
+    let member = group.describe_instance().await.unwrap();
+    assert_eq!(member, Some(Member { state: AwsState::InService, protected: true }));
+    assert_eq!(group.describe_size().await.unwrap(), Size { min: 0, max: 3, desired: 1 });
+}
+
+async fn protects_only_in_service(mut stage: impl Stage) {
+    let group = stage.group(0, AwsState::InService).await;
+    for protected in [false, false, true] {
+        group.set_protection(protected).await.unwrap();
+        assert_eq!(group.describe_instance().await.unwrap().unwrap().protected, protected);
+    }
+    group.mark_unhealthy().await.unwrap();
+    let early = stage.group(0, AwsState::PendingWait).await;
+    let refused = early.set_protection(true).await;
+    assert!(matches!(refused, Err(Refusal::State(_))), "{refused:?}");
+}
+
+async fn ends_with_a_decrement_down_to_the_minimum(mut stage: impl Stage) {
+    let group = stage.group(1, AwsState::InService).await;
+    let refused = group.terminate_with_decrement().await;
+    assert!(matches!(refused, Err(Refusal::Minimum(_))), "{refused:?}");
+    assert_eq!(state(&group).await, Some(AwsState::InService));
+
+    let group = stage.group(0, AwsState::InService).await;
+    group.terminate_with_decrement().await.unwrap();
+    assert_eq!(state(&group).await, Some(AwsState::TerminatingWait));
+    group.terminate_with_decrement().await.unwrap();
+    assert_eq!(group.describe_size().await.unwrap().desired, 0, "asked twice, lowered once");
+    let refused = group.set_protection(true).await;
+    assert!(matches!(refused, Err(Refusal::State(_))), "{refused:?}");
+}
+
+async fn hooks_hold_until_completed(mut stage: impl Stage) {
+    let group = stage.group(0, AwsState::InService).await;
+    for refused in [group.heartbeat(HOOK).await, group.complete(HOOK).await] {
+        assert!(matches!(refused, Err(Refusal::NoAction(_))), "nothing waits yet: {refused:?}");
+    }
+    group.terminate_with_decrement().await.unwrap();
+    for refused in [group.heartbeat("other").await, group.complete("other").await] {
+        assert!(matches!(refused, Err(Refusal::NoAction(_))), "not this hook: {refused:?}");
+    }
+    group.heartbeat(HOOK).await.unwrap();
+    group.heartbeat(HOOK).await.unwrap();
+    assert_eq!(state(&group).await, Some(AwsState::TerminatingWait));
+    group.complete(HOOK).await.unwrap();
+    let again = group.complete(HOOK).await;
+    assert!(matches!(again, Err(Refusal::NoAction(_))), "completed already: {again:?}");
+    // The group takes its time; the next answers tell when it is done.
+    while state(&group).await.is_some() {}
+    let gone = group.terminate_with_decrement().await;
+    assert!(matches!(gone, Err(Refusal::Absent(_))), "{gone:?}");
+    let gone = group.set_protection(true).await;
+    assert!(matches!(gone, Err(Refusal::Absent(_))), "{gone:?}");
+}
+
+async fn unhealthy_ones_are_replaced(mut stage: impl Stage) {
+    let group = stage.group(1, AwsState::InService).await;
+    group.mark_unhealthy().await.unwrap();
+    assert_eq!(group.describe_size().await.unwrap().desired, 1, "replaced, not given up");
+}
+
+macro_rules! contract {
+    ($($law:ident),* $(,)?) => {
+        mod double {$(
+            #[tokio::test]
+            async fn $law() {
+                super::$law(super::Doubles).await;
+            }
+        )*}
+        mod adapter {$(
+            #[tokio::test]
+            async fn $law() {
+                super::$law(super::Lab::default()).await;
+            }
+        )*}
+    };
+}
+
+contract!(
+    describes,
+    protects_only_in_service,
+    ends_with_a_decrement_down_to_the_minimum,
+    hooks_hold_until_completed,
+    unhealthy_ones_are_replaced,
+);
