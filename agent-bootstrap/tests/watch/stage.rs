@@ -53,7 +53,14 @@ pub struct Stage {
     pub orders: Orders,
     layout: Layout,
     _root: tempfile::TempDir,
-    watch: Option<(oneshot::Sender<()>, JoinHandle<Result<(), Failure>>, JoinHandle<()>)>,
+    watch: Option<Running>,
+}
+
+struct Running {
+    /// Dropped to end it.
+    stop: oneshot::Sender<()>,
+    kept: JoinHandle<Result<(), Failure>>,
+    serving: JoinHandle<()>,
 }
 
 impl Stage {
@@ -103,12 +110,12 @@ impl Stage {
         let kept = tokio::task::spawn_local(keeper.run(received, async {
             let _ = stopped.await;
         }));
-        self.watch = Some((stop, kept, serving));
+        self.watch = Some(Running { stop, kept, serving });
     }
 
     /// Ends `watch` as SIGTERM does.
     pub async fn stop(&mut self) {
-        let Some((stop, kept, serving)) = self.watch.take() else { return };
+        let Some(Running { stop, kept, serving }) = self.watch.take() else { return };
         drop(stop);
         kept.await.unwrap().unwrap();
         serving.abort();
