@@ -212,6 +212,19 @@ def leave_permissions_to_the_endpoint():
     FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL
 
 
+def keep_ownership_of_buckets():
+    """Gives a stack's bucket the OwnershipControls of the template: without them ACLs are off, as on AWS."""
+    create = FakeBucket.create_from_cloudformation_json.__func__
+
+    def create_with_ownership(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs):
+        bucket = create(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs)
+        for rule in cloudformation_json.get("Properties", {}).get("OwnershipControls", {}).get("Rules", []):
+            bucket.ownership_rule = rule["ObjectOwnership"]
+        return bucket
+
+    FakeBucket.create_from_cloudformation_json = classmethod(create_with_ownership)
+
+
 def keep_key_policies_as_text():
     """Makes the policy of a stack's KMS key text, as that of any other key: GetKeyPolicy fails on an object."""
     create = Key.create_from_cloudformation_json.__func__
@@ -238,6 +251,7 @@ def keep_role_policies_as_json():
 if __name__ == "__main__":
     keep_role_policies_as_json()
     keep_key_policies_as_text()
+    keep_ownership_of_buckets()
     leave_permissions_to_the_endpoint()
     delete_routes_with_vpc()
     attach_managed_policies()

@@ -47,7 +47,7 @@ pub async fn load(
     environment: &Environment,
 ) -> Loaded {
     let mut faults = Vec::new();
-    let fetched = fetch::fetch(store, &config.pipeline, &mut faults).await;
+    let fetched = fetch::fetch(store, &config.pipeline, &config.encryption, &mut faults).await;
     let usable = fetch::check_encryption(store, keys, &config.encryption, fetched, &mut faults).await;
     let bundle = bundle::read(usable, config, environment, &mut faults).await;
     Loaded { bundle, faults }

@@ -11,5 +11,6 @@ mod lab_cli;
 mod leftovers;
 mod lone_cloud;
 mod scene;
+mod secrets_policy;
 mod stack_verbs;
 mod template_effects;

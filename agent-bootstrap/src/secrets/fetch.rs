@@ -1,6 +1,6 @@
 //! Fetching: everything that is asked for by name and both lists at once, then what the lists name.
 
-use aws::CallError;
+use aws::{CallError, Fault};
 use futures::future::join_all;
 use futures::stream::{self, StreamExt as _};
 
@@ -26,7 +26,12 @@ pub struct Fetched {
 }
 
 /// All objects of a pipeline that exist, in the order in which they count. Every failed call is a fault.
-pub async fn fetch(store: &impl SecretStore, pipeline: &str, faults: &mut Vec<Failure>) -> Vec<Fetched> {
+pub async fn fetch(
+    store: &impl SecretStore,
+    pipeline: &str,
+    policy: &Policy,
+    faults: &mut Vec<Failure>,
+) -> Vec<Fetched> {
     let named = lookup::objects(pipeline);
     let prefixes = lookup::secret_file_prefixes(pipeline);
     let (objects, lists) = futures::join!(
@@ -35,7 +40,7 @@ pub async fn fetch(store: &impl SecretStore, pipeline: &str, faults: &mut Vec<Fa
     );
     let mut fetched = Vec::new();
     for ((kind, key), answer) in named.into_iter().zip(objects) {
-        collect(store, kind, key, answer, &mut fetched, faults);
+        collect(store, policy, kind, key, answer, &mut fetched, faults);
     }
     let mut secret_files = Vec::new();
     for list in lists {
@@ -47,13 +52,14 @@ pub async fn fetch(store: &impl SecretStore, pipeline: &str, faults: &mut Vec<Fa
     let answers: Vec<_> =
         stream::iter(secret_files.iter().map(|key| store.get(key))).buffered(TOGETHER).collect().await;
     for (key, answer) in secret_files.into_iter().zip(answers) {
-        collect(store, Kind::SecretFile, key, answer, &mut fetched, faults);
+        collect(store, policy, Kind::SecretFile, key, answer, &mut fetched, faults);
     }
     fetched
 }
 
 fn collect(
     store: &impl SecretStore,
+    policy: &Policy,
     kind: Kind,
     key: String,
     answer: Result<Option<Object>, CallError>,
@@ -67,7 +73,15 @@ fn collect(
         }
         // A secret file that vanished between list and get was deleted: absent, like any other.
         Ok(None) => {}
-        Err(error) => faults.push(fault::of_call(&error)),
+        Err(error) => {
+            let mut failure = fault::of_call(&error);
+            if error.fault == Fault::DeniedByKey {
+                // Mostly an object under somebody else's key: no permission is missing, the key is wrong.
+                let repair = encryption::repair(policy, &store.uri(&key));
+                failure.message.push_str(&format!("; or give the object the right key: {repair}"));
+            }
+            faults.push(failure);
+        }
     }
 }
 
