@@ -108,6 +108,9 @@ fn legend(svg: &mut String, top: f64, entries: [(&str, &str); 2]) {
     }
 }
 
+/// A line of the chart: where it lies, what it shows, its colour, and how much of it fills the area below.
+type Series<'a> = (&'a Scale, fn(&Sample) -> u32, &'a str, &'a str);
+
 /// Draws the samples; `title` is the demo's summary.
 #[must_use]
 pub fn draw(title: &str, samples: &[Sample]) -> String {
@@ -121,7 +124,7 @@ pub fn draw(title: &str, samples: &[Sample]) -> String {
     );
     frame(&mut svg, &jobs, "jobs");
     frame(&mut svg, &group, "instances");
-    let series: [(&Scale, fn(&Sample) -> u32, &str, &str); 4] = [
+    let series: [Series<'_>; 4] = [
         (&jobs, |s| s.waiting, WAITING, "0.15"),
         (&jobs, |s| s.running, RUNNING, "0.15"),
         (&group, |s| s.in_service, IN_SERVICE, "0.15"),

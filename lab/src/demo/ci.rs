@@ -133,7 +133,7 @@ pub fn lines(builds: &[Build]) -> Vec<JobLine> {
     };
     let mut lines: Vec<(Timestamp, JobLine)> =
         builds.iter().flat_map(|b| b.jobs.iter().map(move |j| (j.created_at, line(b, j)))).collect();
-    lines.sort_by(|a, b| a.0.cmp(&b.0));
+    lines.sort_by_key(|(created, _)| *created);
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
