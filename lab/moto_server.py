@@ -3,7 +3,8 @@
 moto's CloudFormation skips AWS::SecretsManager::Secret, and whatever refers to the secret (user data, policies, the
 scaler's environment) is then left with a hole. It also forgets the ManagedPolicyArns of a role, and a stack's VPC
 cannot be deleted because its routes stay. Names and ARNs are made as CloudFormation makes them.
-It also skips AWS::AutoScaling::LifecycleHook and AWS::S3::BucketPolicy, which the lab then takes from moto.
+It also skips AWS::AutoScaling::LifecycleHook and AWS::S3::BucketPolicy, which the lab then reads from moto. An update
+would take a group away for a moment, and leave it at the old version of its launch template.
 """
 
 import json
@@ -13,7 +14,8 @@ import sys
 # ECRAccessPolicy attaches AWS-managed policies; moto knows them only if told so before its import.
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
 
-from moto.autoscaling.models import autoscaling_backends  # noqa: E402
+from moto.autoscaling.models import FakeAutoScalingGroup, autoscaling_backends  # noqa: E402
+from moto.cloudformation.parsing import ResourceMap  # noqa: E402
 from moto.core.common_models import CloudFormationModel  # noqa: E402
 from moto.ec2.models import ec2_backends  # noqa: E402
 from moto.ec2.models.vpcs import VPC  # noqa: E402
@@ -207,6 +209,41 @@ def delete_routes_with_vpc():
     VPC.delete_from_cloudformation_json = classmethod(delete_all)
 
 
+def update_groups_in_place():
+    """Replaces a group's definition at once: moto deletes the group and makes it anew, and in between there is none."""
+
+    def update(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
+        group = cls.create_from_cloudformation_json(new_resource_name, cloudformation_json, account_id, region_name)
+        original_resource.set_desired_capacity(0)
+        return group
+
+    FakeAutoScalingGroup.update_from_cloudformation_json = classmethod(update)
+
+
+def update_launch_templates_and_their_groups():
+    """Finds what else an update changes: moto overlooks `${Parameter}` in Fn::Sub, of which user data is full, and that
+    a changed launch template has a new LatestVersionNumber, which changes the group that asks for it."""
+    diff = ResourceMap.build_resource_diff
+
+    def whole_diff(self, other_template, parameters=None):
+        actions = diff(self, other_template, parameters)
+        given = (parameters or {}).items()
+        values = ["${%s}" % name for name, value in given if self.input_parameters.get(name) != value]
+
+        def add(kind, mentioned):
+            for name, resource in other_template["Resources"].items():
+                known = name in self._resource_json_map and name not in actions["Modify"]
+                if known and resource["Type"] == kind and any(one in json.dumps(resource) for one in mentioned):
+                    actions["Modify"].append(name)
+
+        add("AWS::EC2::LaunchTemplate", values)
+        versions = [json.dumps({"Fn::GetAtt": [name, "LatestVersionNumber"]}) for name in actions["Modify"]]
+        add("AWS::AutoScaling::AutoScalingGroup", versions)
+        return actions
+
+    ResourceMap.build_resource_diff = whole_diff
+
+
 def leave_permissions_to_the_endpoint():
     """Bucket policies are kept, but not decided here: moto ignores their conditions, and denies too much."""
     FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL
@@ -255,4 +292,6 @@ if __name__ == "__main__":
     leave_permissions_to_the_endpoint()
     delete_routes_with_vpc()
     attach_managed_policies()
+    update_groups_in_place()
+    update_launch_templates_and_their_groups()
     sys.exit(main())

@@ -12,9 +12,11 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use tokio::process::{ChildStdin, Command};
 
 pub use supervise::supervise_when_asked;
@@ -153,6 +155,19 @@ impl Child {
         match tokio::time::timeout(GRACE * 2, self.process.wait()).await {
             Ok(status) => status.map(drop).with_context(|| format!("stop {}", self.name)),
             Err(_) => bail!("stop {}: not ended after {} s", self.name, GRACE.as_secs() * 2),
+        }
+    }
+}
+
+/// Waits until every child of this process has ended, after all [`Child`]ren were dropped: a lab that was stopped in the
+/// middle leaves only when nothing of it runs any more. Gives up after twice the grace period.
+pub fn until_all_ended() {
+    let begun = Instant::now();
+    while begun.elapsed() < GRACE * 2 {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(10)),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return,
         }
     }
 }

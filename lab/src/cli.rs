@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
 use crate::state::{self, State};
 
@@ -57,13 +58,50 @@ pub fn main() -> ExitCode {
     // Fails only when a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
+    let has_helpers = cli.verb.has_helpers();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(&anyhow::anyhow!("start of the async runtime: {error}")),
     };
-    match runtime.block_on(run(cli)) {
+    let outcome = runtime.block_on(run(cli));
+    // With the runtime goes whatever still holds a helper; a failed or stopped verb too leaves only once all have ended.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    if has_helpers {
+        crate::children::until_all_ended();
+    }
+    match outcome {
         Ok(text) => print(&text),
         Err(error) => report(&error),
+    }
+}
+
+impl Verb {
+    /// Does a lab run in this very process?
+    fn has_helpers(&self) -> bool {
+        match self {
+            Self::Up(args) => !args.detach,
+            Self::Demo { .. } => true,
+            Self::Down | Self::Status | Self::Logs { .. } | Self::Env => false,
+        }
+    }
+}
+
+/// Ctrl-C and SIGTERM, which end a lab in order.
+struct Stop {
+    terminate: Signals,
+    interrupt: Signals,
+}
+
+impl Stop {
+    fn listen() -> Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
@@ -71,7 +109,11 @@ async fn run(cli: Cli) -> Result<String> {
     match cli.verb {
         Verb::Up(args) => up::run(&cli.dir, args).await,
         Verb::Demo { folder } => {
-            let summary = crate::demo::run(&folder).await?;
+            let mut stop = Stop::listen()?;
+            let summary = tokio::select! {
+                summary = crate::demo::run(&folder) => summary?,
+                () = stop.asked() => bail!("demo: stopped; its logs are in {}", folder.display()),
+            };
             Ok(format!("{summary}\nreport: {0}/report.json, {0}/timeline.svg\n", folder.display()))
         }
         Verb::Down => down(&cli.dir),

@@ -9,6 +9,7 @@ pub mod caller;
 pub mod calls;
 pub mod cbor;
 pub mod credentials;
+mod ecr;
 mod encryption;
 pub mod faults;
 mod needs;
@@ -20,7 +21,7 @@ mod serve;
 mod sts;
 mod upstream;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -50,7 +51,14 @@ struct Shared {
     used: Used,
     faults: Faults,
     token: SecretString,
-    autoscaling: OnceLock<Arc<dyn AutoScaling>>,
+    /// Weak, for the keeper's instances hold the endpoint that gives them their roles' credentials.
+    autoscaling: OnceLock<Weak<dyn AutoScaling>>,
+}
+
+impl Shared {
+    fn keeper(&self) -> Option<Arc<dyn AutoScaling>> {
+        self.autoscaling.get()?.upgrade()
+    }
 }
 
 /// The running endpoint. It ends when it is dropped.
@@ -113,9 +121,9 @@ impl Endpoint {
         self.shared.identities.issue(caller, Some(Timestamp::now() + SESSION))
     }
 
-    /// Hands the Auto Scaling calls to whoever keeps the groups; the first one stays.
-    pub fn set_autoscaling(&self, keeper: Arc<dyn AutoScaling>) {
-        let _ = self.shared.autoscaling.set(keeper);
+    /// Hands the Auto Scaling calls to whoever keeps the groups, as long as it lives; the first one stays.
+    pub fn set_autoscaling(&self, keeper: &Arc<dyn AutoScaling>) {
+        let _ = self.shared.autoscaling.set(Arc::downgrade(keeper));
     }
 
     /// How often each caller made each action, for `report.json`.

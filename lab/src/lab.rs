@@ -95,7 +95,7 @@ impl Lab {
         let instances = Arc::new(ProcessInstances::new(site, Arc::clone(&sessions)));
         let readback = Readback::new(moto.url(), REGION).await;
         let groups = Groups::new(Box::new(readback.clone()), Arc::clone(&instances) as Arc<dyn Instances>);
-        endpoint.set_autoscaling(Arc::clone(&groups) as Arc<_>);
+        endpoint.set_autoscaling(&(Arc::clone(&groups) as Arc<_>));
         let workshop = Workshop {
             folder: root.join("functions"),
             program: programs.join("scaler"),

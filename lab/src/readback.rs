@@ -62,27 +62,6 @@ impl Readback {
         Ok(serde_json::from_str(&text(target, answer).await?)?)
     }
 
-    /// A bucket's policy, taken out of moto, whose own reading of policies knows no conditions.
-    ///
-    /// # Errors
-    /// moto does not answer.
-    pub async fn take_bucket_policy(&self, bucket: &str) -> Result<Option<String>> {
-        let s3 = self.session.s3();
-        let policy = match s3.get_bucket_policy().bucket(bucket).send().await {
-            Ok(found) => found.policy,
-            Err(error) => {
-                let error = aws::CallError::new(&error, "s3:GetBucketPolicy", bucket);
-                return if error.fault == aws::Fault::Absent { Ok(None) } else { Err(error.into()) };
-            }
-        };
-        s3.delete_bucket_policy()
-            .bucket(bucket)
-            .send()
-            .await
-            .context("take of a bucket policy out of moto")?;
-        Ok(policy)
-    }
-
     /// A Lambda function.
     ///
     /// # Errors

@@ -44,3 +44,17 @@ async fn a_stack_is_deployed_its_group_launches_and_everything_ends() {
     assert_eq!(lab.instances().running(), Vec::<String>::new());
     lab.stop().await.unwrap();
 }
+
+/// As a test that panics does, or a demo that is stopped.
+#[tokio::test]
+async fn a_lab_that_is_dropped_ends_its_instances() {
+    let mut lab = Lab::start(LabOptions { hold_schedules: true, ..LabOptions::default() }).await.unwrap();
+    let stack = lab.deploy_stack("ci", &[("MinSize", "1")]).await.unwrap();
+    let name = stack.output("AutoScalingGroupName").unwrap();
+    lab.groups().until(name, PATIENCE, |g| g.in_service() == 1).await.unwrap();
+    drop(lab);
+    let helpers = tokio::task::spawn_blocking(lab::children::until_all_ended);
+    helpers.await.unwrap();
+    let left = nix::sys::wait::waitpid(None, Some(nix::sys::wait::WaitPidFlag::WNOHANG));
+    assert_eq!(left, Err(nix::errno::Errno::ECHILD));
+}

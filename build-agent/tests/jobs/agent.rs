@@ -29,7 +29,7 @@ async fn row_15_life_of_an_agent_with_one_job() {
     POST disconnect
     ");
     let seen = rig.server.seen.lock().unwrap();
-    let register = seen.register.as_ref().unwrap();
+    let register = &seen.registers[0];
     assert_eq!(register["meta_data"], json!(["queue=deploy", "os=linux"]));
     assert_eq!((&register["name"], &register["priority"]), (&json!("web.1"), &json!("5")));
     assert_eq!(seen.authorization["register"], "Token registration");
@@ -73,6 +73,50 @@ async fn row_17_first_term_finishes_the_job_and_the_second_cancels_it() {
         (outcome.finish["signal_reason"].as_str(), outcome.status.code()),
         (Some("agent_stop"), Some(0))
     );
+}
+
+#[tokio::test]
+async fn row_17_third_term_leaves_at_once_and_the_job_ends_too() {
+    let command = "trap 'echo asked' TERM; echo $$ > shell; echo ready; while true; do sleep 1; done";
+    let mut rig = Rig::new(command).await;
+    with_ping(&mut rig);
+    rig.config.push("cancel-grace-period=600".into());
+    let agent = rig.start();
+    rig.server.wait_for_log("ready\r\n").await;
+    signal(&agent, Signal::SIGTERM);
+    signal(&agent, Signal::SIGINT);
+    rig.server.wait_for_log("asked\r\n").await;
+    signal(&agent, Signal::SIGTERM);
+    let outcome = rig.end(agent).await;
+    assert_eq!((outcome.status.code(), outcome.finish.is_null()), (Some(1), true));
+    let pid = std::fs::read_to_string(rig.checkout().join("shell")).unwrap();
+    crate::rig::until_gone(pid.trim()).await;
+}
+
+#[tokio::test]
+async fn row_17_acquire_locked_28() {
+    let rig = Rig::new("true").await;
+    rig.server.plan.lock().unwrap().failures.insert("acquire".into(), vec![423; 20]);
+    let outcome = rig.run().await;
+    let tries = outcome.calls.iter().filter(|call| call.ends_with("acquire")).count();
+    assert_eq!((outcome.status.code(), tries > 1), (Some(28), true));
+    assert_eq!(outcome.calls.last().unwrap(), "POST disconnect");
+}
+
+#[tokio::test]
+async fn row_15_several_agents_of_one_process_run_jobs_at_the_same_time() {
+    // Each job waits for the other one.
+    let mut rig = Rig::new("touch \"$MEET/$BUILDKITE_AGENT_NAME\"; until test -e \"$MEET/web.1\" && test -e \"$MEET/web.2\"; do sleep 0.05; done").await;
+    with_ping(&mut rig);
+    rig.env("MEET", &rig.folder.path().display().to_string());
+    rig.config.extend(["spawn=2".into(), "name=\"web.%spawn\"".into()]);
+    let outcome = rig.run().await;
+    assert_eq!((outcome.status.code(), outcome.exit_status()), (Some(0), "0"));
+    let names =
+        rig.server.seen.lock().unwrap().registers.iter().map(|one| one["name"].clone()).collect::<Vec<_>>();
+    assert_eq!(names, ["web.1", "web.2"]);
+    let count = |what: &str| outcome.calls.iter().filter(|call| call.ends_with(what)).count();
+    assert_eq!((count("connect"), count("finish"), count("disconnect")), (4, 2, 2));
 }
 
 #[tokio::test]
@@ -143,9 +187,7 @@ async fn row_19_job_does_not_outlive_a_killed_agent() {
     rig.server.wait_for_log("ready\r\n").await;
     let pid = std::fs::read_to_string(rig.checkout().join("shell")).unwrap();
     agent.kill().await.unwrap();
-    while crate::rig::lives(pid.trim()) {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    crate::rig::until_gone(pid.trim()).await;
 }
 
 #[tokio::test]
@@ -168,6 +210,15 @@ async fn idle_timeout_leaves() {
     let mut rig = Rig::new("true").await;
     rig.acquire = false;
     rig.config.push("disconnect-after-idle-timeout=1".into());
+    let outcome = rig.run().await;
+    assert_eq!((outcome.calls.last().unwrap().as_str(), outcome.status.code()), ("POST disconnect", Some(0)));
+}
+
+#[tokio::test]
+async fn uptime_limit_leaves() {
+    let mut rig = Rig::new("true").await;
+    rig.acquire = false;
+    rig.config.push("disconnect-after-uptime=1".into());
     let outcome = rig.run().await;
     assert_eq!((outcome.calls.last().unwrap().as_str(), outcome.status.code()), ("POST disconnect", Some(0)));
 }

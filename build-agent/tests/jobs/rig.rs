@@ -174,3 +174,13 @@ pub fn lives(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
+
+/// Waits until there is none; nothing tells a process that is not its parent.
+pub async fn until_gone(pid: &str) {
+    let gone = async {
+        while lives(pid) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("it ends");
+}

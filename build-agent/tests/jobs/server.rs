@@ -29,7 +29,7 @@ pub struct Seen {
     pub chunks: BTreeMap<u64, Chunk>,
     pub header_times: BTreeMap<String, String>,
     pub finish: Option<Value>,
-    pub register: Option<Value>,
+    pub registers: Vec<Value>,
     pub meta_data: BTreeMap<String, String>,
     pub authorization: BTreeMap<String, String>,
 }
@@ -124,7 +124,9 @@ async fn record(State(server): State<Server>, request: Request, next: Next) -> R
     let failure = server.plan.lock().unwrap().failures.get_mut(&call).and_then(Vec::pop);
     let response = match failure {
         Some(status) => {
-            (StatusCode::from_u16(status).unwrap(), Json(json!({"message": "as planned"}))).into_response()
+            let at_once = [("retry-after", "0")];
+            (StatusCode::from_u16(status).unwrap(), at_once, Json(json!({"message": "as planned"})))
+                .into_response()
         }
         None => next.run(request).await,
     };
@@ -134,7 +136,7 @@ async fn record(State(server): State<Server>, request: Request, next: Next) -> R
 
 async fn register(State(server): State<Server>, Json(body): Json<Value>) -> Json<Value> {
     let name = body["name"].clone();
-    server.seen.lock().unwrap().register = Some(body);
+    server.seen.lock().unwrap().registers.push(body);
     Json(json!({"id": "agent-1", "name": name, "access_token": "access-token-1", "endpoint": "",
         "ping_interval": 1, "job_status_interval": 1, "heartbeat_interval": 1, "meta_data": []}))
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::Stop;
 use crate::lab::{Lab, LabOptions};
 use crate::state::{Hold, State};
 
@@ -20,7 +20,7 @@ const STACK: &str = "ci";
 pub(super) struct UpArgs {
     /// Go to the background once everything runs
     #[arg(long)]
-    detach: bool,
+    pub(super) detach: bool,
     /// A parameter of the template, NAME=VALUE; may be given several times
     #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, String)>,
@@ -37,19 +37,14 @@ pub(super) async fn run(folder: &Path, args: UpArgs) -> Result<String> {
     }
     let _hold = Hold::take(folder)?;
     State::remove(folder);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut stop = Stop::listen()?;
     let lab = tokio::select! {
         started = start(folder, &args.parameters) => started?,
         // Dropping what has started ends it.
-        _ = terminate.recv() => bail!("stopped while starting"),
-        _ = interrupt.recv() => bail!("stopped while starting"),
+        () = stop.asked() => bail!("stopped while starting"),
     };
     eprintln!("lab: up; Ctrl-C or `lab down --dir {}` ends it", folder.display());
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    stop.asked().await;
     eprintln!("lab: ending");
     State::remove(lab.folder());
     lab.stop().await?;

@@ -217,7 +217,7 @@ impl Asked<'_> {
             params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         form.insert("Action".into(), action.into());
         form.insert("Version".into(), "2011-01-01".into());
-        if let Some(keeper) = self.shared.autoscaling.get()
+        if let Some(keeper) = self.shared.keeper()
             && let Some(answer) = keeper.handle(action, &form, &Caller::Admin).await
         {
             return String::from_utf8_lossy(&answer.body).into_owned();

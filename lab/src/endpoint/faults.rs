@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::credentials::Unknown;
 use super::refusal::{Kind, Refusal};
 use crate::iam::context::Context;
 use crate::iam::pattern::{self, Syntax};
@@ -39,6 +40,8 @@ pub enum Effect {
     Throttle,
     /// It is denied, as by a policy.
     Deny,
+    /// The caller's session is over: `ExpiredToken`.
+    Expire,
     /// The service fails: 500.
     Fail,
     /// The connection closes without an answer.
@@ -160,6 +163,7 @@ pub async fn suffer(effect: Option<Effect>, action: &str, caller: &str) -> Outco
             Kind::Denied,
             format!("User: {caller} is not authorized to perform: {action} (a fault of the lab)"),
         ),
+        Some(Effect::Expire) => Outcome::Refused(Unknown::Expired.into()),
         Some(Effect::Fail) => {
             refused(Kind::Internal, "An internal error occurred (a fault of the lab)".into())
         }

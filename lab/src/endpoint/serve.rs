@@ -21,7 +21,7 @@ use super::calls::CallRecord;
 use super::credentials::Unknown;
 use super::faults::{self, Outcome};
 use super::refusal::{Kind, Refusal, cbor_error};
-use super::{Shared, admin, cbor, encryption, needs, s3, sts};
+use super::{Shared, admin, cbor, ecr, encryption, needs, s3, sts};
 
 /// The largest body: a Lambda zip or a build's artifact, with room.
 const BODY_LIMIT: usize = 512 * 1024 * 1024;
@@ -135,7 +135,7 @@ async fn handle(asked: &Asked<'_>, mut parts: Parts, body: Bytes) -> Result<Answ
     if let Some(answer) = own(asked).await? {
         return Ok(answer);
     }
-    Ok(pass(shared, call, &parts, body).await)
+    Ok(ecr::fresh(call, pass(shared, call, &parts, body).await, asked.now))
 }
 
 /// What the endpoint, or the keeper of the groups, answers in moto's place.
@@ -144,7 +144,7 @@ async fn own(asked: &Asked<'_>) -> Result<Option<Answer>, Refusal> {
     match (call.service.as_str(), call.action.as_str()) {
         ("sts", "AssumeRole") => sts::assume_role(call, &shared.identities, asked.now).map(Some),
         ("autoscaling", action) => {
-            if let Some(keeper) = shared.autoscaling.get()
+            if let Some(keeper) = shared.keeper()
                 && let Some(answer) = keeper.handle(action, &call.params, asked.caller).await
             {
                 return Ok(Some(answer));

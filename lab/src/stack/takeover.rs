@@ -1,12 +1,11 @@
 //! Takes over what stacks made in moto, whoever deployed them: `lab`, a journey, or `aws cloudformation` by hand.
 
 use anyhow::Result;
-use aws::CallError;
 
 use super::Stacks;
 
 impl Stacks {
-    /// Makes groups, bucket policies and schedules what moto says now. Groups that are gone end with their
+    /// Makes groups and schedules what moto says now. Groups that are gone end with their
     /// instances.
     ///
     /// # Errors
@@ -20,21 +19,6 @@ impl Stacks {
         for definition in definitions {
             self.groups.define(definition);
         }
-        self.bucket_policies().await?;
         self.schedules.set(self.readback.schedules().await?).await
-    }
-
-    /// moto's own reading of bucket policies knows no conditions, so they move to the endpoint, which does.
-    async fn bucket_policies(&self) -> Result<()> {
-        let s3 = self.session.s3();
-        let buckets =
-            s3.list_buckets().send().await.map_err(|e| CallError::new(&e, "s3:ListAllMyBuckets", "*"))?;
-        for bucket in buckets.buckets().iter().filter_map(|b| b.name()) {
-            if let Some(policy) = self.readback.take_bucket_policy(bucket).await? {
-                let put = s3.put_bucket_policy().bucket(bucket).policy(policy).send().await;
-                put.map_err(|e| CallError::new(&e, "s3:PutBucketPolicy", bucket))?;
-            }
-        }
-        Ok(())
     }
 }

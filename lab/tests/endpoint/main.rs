@@ -63,3 +63,15 @@ async fn the_rust_sdk_reaches_cloudwatch_over_cbor() {
     assert!(read.datapoints()[0].timestamp().is_some());
     stage.down().await;
 }
+
+#[tokio::test]
+async fn a_token_of_ecr_is_good_for_twelve_hours() {
+    let stage = Stage::up().await;
+    let begun = jiff::Timestamp::now().as_second();
+    let ecr = stage.session(stage.endpoint.admin()).await.ecr();
+    let answer = ecr.get_authorization_token().send().await.unwrap();
+    let token = &answer.authorization_data()[0];
+    let hours = (token.expires_at().unwrap().secs() - begun) / 3600;
+    assert_eq!((hours, token.authorization_token().is_some()), (12, true));
+    stage.down().await;
+}

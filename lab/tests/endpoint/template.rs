@@ -79,3 +79,18 @@ async fn the_templates_roles_have_what_they_need_and_no_more() {
     assert!(idle("ssm:GetParameter") && !idle("s3:GetObject"), "{unused:?}");
     stage.down().await;
 }
+
+/// moto's CloudFormation makes the policy; no tool of the lab has to carry it about.
+#[tokio::test]
+async fn the_buckets_policy_is_in_force_as_soon_as_the_stack_is_there() {
+    let stage = Stage::up().await;
+    let bucket = deploy(&stage).await("ManagedSecretsBucket");
+    let admin = stage.session(stage.endpoint.admin()).await;
+    let created = admin.kms().create_key().send().await.unwrap();
+    let other = created.key_metadata().and_then(|key| key.arn()).unwrap();
+    let put = admin.s3().put_object().bucket(&bucket).key("env").body(ByteStream::from_static(b"A=1"));
+    let put = put.server_side_encryption("aws:kms".into()).ssekms_key_id(other);
+    let refused = format!("{:?}", put.send().await.unwrap_err());
+    assert!(refused.contains("explicit deny in a resource-based policy"), "{refused}");
+    stage.down().await;
+}
