@@ -1,4 +1,5 @@
 //! The registries with the real programs: docker-registry and skopeo.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 use lab::registry::{ECR_USER, EcrLikeRegistry, OciRegistry, image, moto_token};
 use tokio::process::Command;
