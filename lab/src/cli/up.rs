@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use secrecy::ExposeSecret;
 
 use super::Stop;
 use crate::lab::{Lab, LabOptions};
@@ -59,6 +60,7 @@ async fn start(folder: &Path, parameters: &[(String, String)]) -> Result<Lab> {
     let group = stack.output("AutoScalingGroupName")?.to_owned();
     eprintln!("lab: stack {STACK} with group {group}");
     let mut environment = lab.admin_environment();
+    environment.insert("TIDEMARK_LAB_TOKEN".to_owned(), lab.endpoint().token().expose_secret().to_owned());
     if let Some(server) = lab.build_server() {
         eprintln!("lab: build-server at {}", server.url());
         environment.insert("BUILD_SERVER_URL".to_owned(), server.url().to_owned());
