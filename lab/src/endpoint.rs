@@ -20,6 +20,7 @@ mod s3_route;
 mod serve;
 mod sts;
 mod upstream;
+mod used;
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -28,8 +29,6 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub use authorize::UnusedAllow;
-use authorize::Used;
 use autoscaling::AutoScaling;
 use caller::Caller;
 use calls::{CallCount, CallLog, CallRecord};
@@ -38,6 +37,8 @@ use faults::Faults;
 use policies::Policies;
 use secrecy::SecretString;
 use upstream::Upstream;
+pub use used::UnusedAllow;
+use used::Used;
 
 /// The account that everything in the lab belongs to (moto's own default).
 pub const ACCOUNT: &str = "123456789012";
@@ -122,8 +123,8 @@ impl Endpoint {
     }
 
     /// Hands the Auto Scaling calls to whoever keeps the groups, as long as it lives; the first one stays.
-    pub fn set_autoscaling(&self, keeper: &Arc<dyn AutoScaling>) {
-        let _ = self.shared.autoscaling.set(Arc::downgrade(keeper));
+    pub fn set_autoscaling(&self, keeper: Arc<dyn AutoScaling>) {
+        let _ = self.shared.autoscaling.set(Arc::downgrade(&keeper));
     }
 
     /// How often each caller made each action, for `report.json`.
@@ -149,7 +150,7 @@ impl Endpoint {
     /// # Errors
     /// When the policies cannot be read back.
     pub async fn unused_allows(&self) -> Result<Vec<UnusedAllow>> {
-        authorize::unused_allows(&self.shared).await
+        used::unused_allows(&self.shared).await
     }
 
     /// The latest single calls, oldest first.

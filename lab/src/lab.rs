@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::task::JoinHandle;
@@ -21,8 +20,6 @@ use crate::stack::{Stack, StackOrder, Stacks};
 
 /// The lab's region.
 pub const REGION: &str = "us-east-1";
-/// How often the lab looks whether somebody else has changed stacks.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// What kind of lab.
 #[derive(Debug, Clone, Default)]
@@ -95,7 +92,7 @@ impl Lab {
         let instances = Arc::new(ProcessInstances::new(site, Arc::clone(&sessions)));
         let readback = Readback::new(moto.url(), REGION).await;
         let groups = Groups::new(Box::new(readback.clone()), Arc::clone(&instances) as Arc<dyn Instances>);
-        endpoint.set_autoscaling(&(Arc::clone(&groups) as Arc<_>));
+        endpoint.set_autoscaling(Arc::clone(&groups) as Arc<_>);
         let workshop = Workshop {
             folder: root.join("functions"),
             program: programs.join("scaler"),
@@ -112,7 +109,7 @@ impl Lab {
         stacks.prepare().await?;
         let tasks = Tasks(vec![
             tokio::spawn(Arc::clone(&groups).run()),
-            tokio::spawn(follow(Arc::clone(&endpoint), Arc::clone(&stacks))),
+            tokio::spawn(Arc::clone(&stacks).follow(Arc::clone(&endpoint))),
         ]);
         Ok(Self {
             tasks,
@@ -268,36 +265,4 @@ async fn session(endpoint: &Endpoint) -> aws::Session {
 fn project_template() -> Result<PathBuf> {
     crate::stack::template(&std::env::current_dir()?)
         .or_else(|_| crate::stack::template(&std::env::current_exe()?))
-}
-
-/// Takes over what others change through the endpoint: `aws cloudformation` by hand, `make create-stack`.
-async fn follow(endpoint: Arc<Endpoint>, stacks: Arc<Stacks>) {
-    let mut seen = 0;
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let changes = endpoint.calls().iter().filter(|c| changes_stacks(&c.action)).map(|c| c.count).sum();
-        if changes == seen {
-            continue;
-        }
-        match stacks.take_over().await {
-            Ok(()) => seen = changes,
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "stacks are not taken over yet"),
-        }
-    }
-}
-
-/// Calls that change what the lab runs in moto's place.
-fn changes_stacks(action: &str) -> bool {
-    const CHANGES: [&str; 9] = [
-        "cloudformation:CreateStack",
-        "cloudformation:UpdateStack",
-        "cloudformation:DeleteStack",
-        "cloudformation:ExecuteChangeSet",
-        "autoscaling:CreateAutoScalingGroup",
-        "autoscaling:DeleteAutoScalingGroup",
-        "events:PutRule",
-        "events:PutTargets",
-        "lambda:UpdateFunctionConfiguration",
-    ];
-    CHANGES.contains(&action)
 }

@@ -57,7 +57,7 @@ async fn calls(State(shared): State<Arc<Shared>>) -> Json<Value> {
 }
 
 async fn unused(State(shared): State<Arc<Shared>>) -> Response {
-    match super::authorize::unused_allows(&shared).await {
+    match super::used::unused_allows(&shared).await {
         Ok(unused) => Json(unused).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")).into_response(),
     }

@@ -6,8 +6,8 @@ use futures::future::BoxFuture;
 use roxmltree::{Document, Node};
 
 use super::Readback;
+use crate::group::launch::{LaunchData, LaunchTemplates};
 use crate::group::model::TemplateRef;
-use crate::group::service::{LaunchData, LaunchTemplates};
 
 impl LaunchTemplates for Readback {
     fn read<'a>(&'a self, template: &'a TemplateRef) -> BoxFuture<'a, Result<LaunchData>> {

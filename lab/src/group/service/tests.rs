@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::group::laws::definition;
-use crate::group::model::Lifecycle;
+use crate::group::model::{Lifecycle, TemplateRef};
 use crate::instances::LaunchFailed;
 
 #[derive(Default)]
