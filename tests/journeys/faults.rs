@@ -73,6 +73,7 @@ async fn denied_by_the_key(scene: &Scene) {
     };
     // Under the stack's own key: the README's line alone means `aws/s3`.
     let file = scene.lab.folder().join("upload");
+    std::fs::write(&file, "OWN=from-app\n").unwrap();
     let target = format!("s3://{}/app/env", scene.stack.output("SecretsBucket").unwrap());
     let with_key = ["--sse", "aws:kms", "--sse-kms-key-id", key];
     let said = scene.aws(&[&["s3", "cp"], &with_key[..], &[file.to_str().unwrap(), &target]].concat()).await;

@@ -12,5 +12,6 @@ mod leftovers;
 mod lone_cloud;
 mod scene;
 mod secrets_policy;
+mod secrets_stay;
 mod stack_verbs;
 mod template_effects;

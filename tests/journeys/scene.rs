@@ -123,6 +123,19 @@ impl Scene {
         self.get(&format!("/api/jobs/{id}/log")).await.text().await.unwrap()
     }
 
+    /// Waits until a job's log has this text.
+    pub async fn log_until(&self, id: &str, text: &str) {
+        let begun = Instant::now();
+        loop {
+            let log = self.log(id).await;
+            if log.contains(text) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no {text:?} in the log: {log}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// The AWS CLI as the lab's user.
     pub async fn aws(&self, arguments: &[&str]) -> Said {
         let mut command = Command::new(lab::moto::venv().unwrap().join("bin/aws"));
@@ -136,6 +149,7 @@ impl Scene {
         std::fs::write(&file, content).unwrap();
         let target = format!("s3://{}/{key}", self.stack.output("SecretsBucket").unwrap());
         let said = self.aws(&["s3", "cp", "--sse", "aws:kms", file.to_str().unwrap(), &target]).await;
+        std::fs::remove_file(&file).unwrap();
         assert!(said.success, "{}", said.stderr);
     }
 

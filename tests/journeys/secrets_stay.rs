@@ -1,0 +1,81 @@
+//! Invariant 5: no secret's bytes reach a log, a command line, a file that outlives the job, or another job.
+
+use std::path::Path;
+
+use tokio::process::Command;
+
+use crate::leftovers::leftovers;
+use crate::scene::Scene;
+
+const VALUE: &str = "correct horse $battery 'staple";
+const PASSWORD: &str = "git-s3cret-of-app";
+
+#[tokio::test]
+async fn a_jobs_secrets_end_with_the_job_and_are_seen_by_nobody_else() {
+    let scene = Scene::start(&[("MinSize", "1"), ("MaxSize", "1")], Vec::new()).await;
+    let key = ssh_key(&scene).await;
+    let line = key.lines().nth(2).unwrap();
+    scene.upload("app/env", &format!("API_KEY=\"{}\"\n", VALUE.replace('$', "\\$"))).await;
+    scene.upload("app/private_ssh_key", &key).await;
+    scene.upload("app/git-credentials", &format!("https://ci:{PASSWORD}@git.example/app.git\n")).await;
+    scene.in_service(1).await;
+
+    let enough = scene.lab.folder().join("enough");
+    let command = format!(
+        "[ ${{#API_KEY}} = {} ] && echo \"key $API_KEY\" && ssh-add -l && until [ -e '{}' ]; do sleep 0.1; done",
+        VALUE.len(),
+        enough.display()
+    );
+    let job = scene.queue("app", &command).await;
+    scene.log_until(&job, "SHA256:").await;
+    let running = leftovers(scene.lab.folder());
+    assert!(running.iter().any(|process| process.contains("ssh-agent")), "{running:?}");
+    for secret in [VALUE, PASSWORD, line] {
+        let shown: Vec<&String> = running.iter().filter(|process| process.contains(secret)).collect();
+        assert!(shown.is_empty(), "{shown:?}");
+    }
+    std::fs::write(&enough, "").unwrap();
+    let (status, log) = scene.ended(&job).await;
+    assert_eq!(status, 0, "{log}");
+    assert!(log.contains("key [REDACTED]") && !log.contains(VALUE), "{log}");
+
+    let (status, log) = scene.run("other", "echo key ${API_KEY:-none}; ssh-add -l || echo no agent").await;
+    assert_eq!(status, 0, "{log}");
+    assert!(log.contains("key none") && log.contains("no agent"), "{log}");
+    let agents = leftovers(scene.lab.folder()).into_iter().filter(|process| process.contains("ssh-agent"));
+    assert_eq!(agents.collect::<Vec<_>>(), Vec::<String>::new());
+    for secret in [VALUE, PASSWORD, line] {
+        assert_eq!(files_with(scene.lab.folder(), secret), Vec::<String>::new(), "{secret}");
+    }
+    scene.lab.stop().await.unwrap();
+}
+
+async fn ssh_key(scene: &Scene) -> String {
+    let file = scene.lab.folder().join("key");
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "journey", "-f"]).arg(&file);
+    assert!(keygen.status().await.unwrap().success());
+    let key = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    key
+}
+
+/// The files below a folder that hold `secret`: logs, databases, whatever instances left.
+fn files_with(folder: &Path, secret: &str) -> Vec<String> {
+    let grep = std::process::Command::new("grep")
+        .args([
+            "--recursive",
+            "--files-with-matches",
+            "--fixed-strings",
+            "--text",
+            "--devices=skip",
+            "-e",
+            secret,
+        ])
+        .arg(folder)
+        .output()
+        .unwrap();
+    // 1 is nothing found.
+    assert!(grep.status.code() < Some(2), "{}", String::from_utf8_lossy(&grep.stderr));
+    String::from_utf8_lossy(&grep.stdout).lines().map(str::to_owned).collect()
+}
