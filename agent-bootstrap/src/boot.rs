@@ -38,7 +38,14 @@ pub struct BootArgs {
 pub async fn run(layout: &Layout, args: BootArgs) -> Result<(), Failure> {
     let units = units::of_machine(layout, args.unit_manager.as_deref())?;
     let mut phases = Phases::new();
-    let identity = phases.run("identity", async { Ok(Identity::read(&Imds::new()).await?) }).await?;
+    let identity = phases.run("identity", async { Ok(Identity::read(&Imds::new()).await?) }).await;
+    let identity = identity.map_err(|failure| Failure {
+        message: format!(
+            "{}; this instance cannot have itself replaced: boot again when its metadata answers, or terminate it",
+            failure.message
+        ),
+        ..failure
+    })?;
     let session = phases
         .run("session", async { Ok(Session::load(Some(&identity.region), Patience::default()).await?) })
         .await?;

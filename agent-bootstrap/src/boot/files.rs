@@ -98,3 +98,55 @@ pub fn program(name: &str, search: &[PathBuf]) -> Option<PathBuf> {
 fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    /// Whom a path belongs to, and its mode.
+    fn of(path: &Path) -> (u32, u32, u32) {
+        let found = path.metadata().unwrap();
+        (found.uid(), found.gid(), found.mode() & 0o7777)
+    }
+
+    #[test]
+    fn folders_are_given_away_and_files_only_to_the_group() {
+        let root = tempfile::tempdir().unwrap();
+        let (jobs, config) = (root.path().join("run/jobs"), root.path().join("agent.cfg"));
+        let (own, group) = (Uid::effective().as_raw(), Gid::effective().as_raw());
+        folder(&jobs, 0o700, Owner::own()).unwrap();
+        file(&config, b"token", 0o640, Owner::own()).unwrap();
+        assert_eq!((of(&jobs), of(&config)), ((own, group, 0o700), (own, group, 0o640)));
+        if !Uid::effective().is_root() {
+            return; // Only root gives anything away.
+        }
+        let agents = Owner(Some((Uid::from_raw(4321), Gid::from_raw(4322))));
+        folder(&jobs, 0o700, agents).unwrap();
+        file(&config, b"token", 0o640, agents).unwrap();
+        file(&root.path().join("read-only"), b"x", 0o440, agents).unwrap();
+        assert_eq!((of(&jobs), of(&config)), ((4321, 4322, 0o700), (0, 4322, 0o640)));
+        assert_eq!(of(&root.path().join("read-only")), (4321, 4322, 0o440));
+        assert_eq!(of(jobs.parent().unwrap()).0, own, "only the last folder is given away");
+    }
+
+    #[test]
+    fn a_link_is_renewed_and_a_program_is_found_in_order() {
+        let root = tempfile::tempdir().unwrap();
+        let helper = root.path().join("helper");
+        for target in ["old", "new", "new"] {
+            link(&helper, Path::new(target)).unwrap();
+            assert_eq!(std::fs::read_link(&helper).unwrap(), Path::new(target));
+        }
+        let folders = [root.path().join("a"), root.path().join("b")];
+        for each in &folders {
+            folder(each, 0o755, Owner::own()).unwrap();
+        }
+        file(&folders[0].join("agent"), b"", 0o644, Owner::own()).unwrap();
+        assert_eq!(program("agent", &folders), None, "a file that nobody may execute is no program");
+        file(&folders[1].join("agent"), b"", 0o755, Owner::own()).unwrap();
+        assert_eq!(program("agent", &folders), Some(folders[1].join("agent")));
+        assert_eq!(program("./agent", &folders), None, "a path is not looked up");
+    }
+}

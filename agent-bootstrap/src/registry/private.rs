@@ -79,6 +79,21 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_boot_gave_to_the_agents_stays_theirs() {
+        let dir = tempfile::tempdir().unwrap();
+        let given = dir.path().join("ecr");
+        folder(&given).unwrap();
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&given, Some(4321), Some(4322)).unwrap();
+        }
+        let before = fs::metadata(&given).unwrap().uid();
+        folder(&given).unwrap();
+        assert_eq!(fs::metadata(&given).unwrap().uid(), before);
+        write(&given.join("token"), b"1").unwrap();
+        assert_eq!(fs::metadata(given.join("token")).unwrap().uid(), before);
+    }
+
+    #[test]
     fn a_link_in_the_folders_place_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/tmp", dir.path().join("link")).unwrap();

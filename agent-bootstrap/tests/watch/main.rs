@@ -52,6 +52,7 @@ async fn idle_drops_protection_once_and_never_while_a_job_runs() {
         .run_until(async {
             let mut stage = Stage::new(Some(HOOK));
             stage.watch().await;
+            stage.until("the agent runs", |s| s.state == State::Ready).await;
             assert_eq!(stage.job_starts("j", None).await, Answer::done());
             for _ in 0..50 {
                 assert_eq!(stage.status().await.state, State::Busy);

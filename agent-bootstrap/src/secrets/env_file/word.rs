@@ -159,6 +159,10 @@ fn dollar(
         }
         _ => {
             let name = cursor.identifier();
+            // Bash joins the lines first, and the name may go on in the next one.
+            if cursor.rest().starts_with("\\\n") {
+                return Err(cursor.slip("a $ right before a continued line end", "write ${NAME}"));
+            }
             if !name.is_empty() {
                 return expand(cursor, scope, name, text);
             }
