@@ -16,7 +16,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::group::model::Group;
@@ -172,7 +172,21 @@ async fn on_the_lab(lab: &mut Lab, folder: &Path, screen: &Screen) -> Result<Sum
     std::fs::write(folder.join("report.json"), serde_json::to_string_pretty(&report)?)?;
     std::fs::write(folder.join("timeline.svg"), chart::draw(&summary.to_string(), &samples))?;
     ended?;
-    verdict(&ci, &report, summary).await
+    let summary = verdict(&ci, &report, summary).await?;
+    let private = services.private_values();
+    let mut masked = 0;
+    for job in &report.jobs {
+        let log = ci.log(&job.id).await?;
+        masked += log.matches("a careless line: [REDACTED]").count();
+        ensure!(
+            !private.iter().any(|value| log.contains(value)),
+            "the log of job {} shows a secret's value",
+            job.id
+        );
+    }
+    ensure!(masked > 0, "no job printed the password that should have been hidden");
+    screen.say("secrets", "jobs printed a password; no log shows it");
+    Ok(summary)
 }
 
 /// A failed job's log says more than its status.

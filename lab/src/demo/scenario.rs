@@ -92,6 +92,12 @@ impl Services {
         ]))
     }
 
+    /// Values that no log may show; a job of `web` prints one of them.
+    #[must_use]
+    pub fn private_values(&self) -> [&'static str; 2] {
+        [GIT_PASSWORD, REGISTRY_PASSWORD]
+    }
+
     /// The template's parameter `Settings`: short periods, and which host stands for ECR.
     #[must_use]
     pub fn settings(&self) -> String {
@@ -165,6 +171,7 @@ expect() { [ "$2" = "$3" ] || { echo "$1 is '$2', not '$3'"; exit 1; }; echo "$1
 expect TEAM "$TEAM" platform
 expect GREETING "$GREETING" "hello from web"
 skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://$REGISTRY/app:1"
+echo "a careless line: $DOCKER_LOGIN_PASSWORD"
 sleep 1
 "#;
 
