@@ -3,7 +3,7 @@
 //! # Layout
 //! - [`server`], [`settings`], [`challenge`]: pure; names of registries, the job's settings, what registries ask for.
 //! - [`job_folder`]: the job's private configuration; [`logins`]: its own logins; [`tokens`]: ECR's, per instance.
-//! - [`helper`]: the credential helper's protocol; [`surroundings`]: how it finds its job when `sudo` strips the
+//! - [`credential_helper`]: its protocol; [`surroundings`]: how it finds its job when `sudo` strips the
 //!   environment.
 //! - [`login_check`]: is a login good?; [`aws_ecr`]: tokens from AWS.
 //!
@@ -11,7 +11,7 @@
 
 pub mod aws_ecr;
 pub mod challenge;
-pub mod helper;
+pub mod credential_helper;
 pub mod instance;
 pub mod job_folder;
 pub mod login_check;
@@ -33,7 +33,7 @@ use zeroize::Zeroizing;
 use crate::failure::Failure;
 use crate::layout::Layout;
 use aws_ecr::AwsEcr;
-use helper::{Helper, Refusal};
+use credential_helper::{Helper, Refusal};
 use job_folder::{HELPER_PROGRAM, JobFolder, Marker};
 use logins::{Login, Logins};
 use settings::{DockerLogin, EcrSettings, Lookup};
