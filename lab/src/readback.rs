@@ -78,9 +78,7 @@ impl Readback {
             role: read["Role"].as_str().context("a function without role")?.to_owned(),
             timeout: std::time::Duration::from_secs(read["Timeout"].as_u64().unwrap_or(3)),
             memory: read["MemorySize"].as_u64().unwrap_or(128),
-            environment: variables
-                .map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned()))
-                .collect(),
+            environment: variables.map(|(k, v)| (k.clone(), variable(v))).collect(),
         })
     }
 
@@ -121,6 +119,11 @@ impl Readback {
     }
 }
 
+/// A variable's text: what the template gives as a number, moto keeps as one.
+fn variable(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 /// The body of a good answer.
 async fn text(what: &str, answer: reqwest::Response) -> Result<String> {
     let status = answer.status();
@@ -130,4 +133,15 @@ async fn text(what: &str, answer: reqwest::Response) -> Result<String> {
         bail!("{what} at moto: {status}: {start}");
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_the_template_gives_as_a_number_is_text() {
+        let read = |value| variable(&value);
+        assert_eq!([read("3".into()), read(3.into()), read(true.into())], ["3", "3", "true"]);
+    }
 }
