@@ -137,9 +137,9 @@ pub fn lines(builds: &[Build]) -> Vec<JobLine> {
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-/// An agent is called `{stack}-{instance}-{number}`, and only the instance has `i-` in its name.
+/// An agent is called `{stack}-{instance}-{number}`; the stack may have `i-` in its name too, what follows has not.
 fn instance(agent: &str) -> String {
-    let start = agent.find("i-").unwrap_or(agent.len());
+    let start = agent.rfind("i-").unwrap_or(agent.len());
     let id = &agent[start..];
     let end = id.char_indices().skip(2).find(|(_, c)| !c.is_ascii_hexdigit()).map_or(id.len(), |(at, _)| at);
     id[..end].to_owned()
