@@ -59,7 +59,7 @@ pub async fn offer(values: &[Zeroizing<String>], environment: &Environment) -> O
         };
         return Some(format!(
             "secrets: warning: buildkite-agent redactor add: {problem}; values may show in the job's log \
-             (it needs agent 3.73 or newer)"
+             (an older agent has no such command)"
         ));
     }
     None
