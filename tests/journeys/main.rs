@@ -10,6 +10,7 @@ mod faults;
 mod lab_cli;
 mod leftovers;
 mod lone_cloud;
+mod parameters;
 mod scene;
 mod secrets_policy;
 mod secrets_stay;
