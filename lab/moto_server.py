@@ -3,8 +3,9 @@
 moto's CloudFormation skips AWS::SecretsManager::Secret, and whatever refers to the secret (user data, policies, the
 scaler's environment) is then left with a hole. It also forgets the ManagedPolicyArns of a role, and a stack's VPC
 cannot be deleted because its routes stay. Names and ARNs are made as CloudFormation makes them.
-It also skips AWS::AutoScaling::LifecycleHook and AWS::S3::BucketPolicy, which the lab then reads from moto. An update
-would take a group away for a moment, and leave it at the old version of its launch template.
+It also skips AWS::AutoScaling::LifecycleHook and AWS::S3::BucketPolicy, which the lab then reads from moto, and
+AWS::CloudWatch::Alarm. An update would take a group away for a moment, and leave it at the old version of its launch
+template.
 """
 
 import json
@@ -16,6 +17,7 @@ os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
 
 from moto.autoscaling.models import FakeAutoScalingGroup, autoscaling_backends  # noqa: E402
 from moto.cloudformation.parsing import ResourceMap  # noqa: E402
+from moto.cloudwatch.models import cloudwatch_backends  # noqa: E402
 from moto.core.common_models import CloudFormationModel  # noqa: E402
 from moto.ec2.models import ec2_backends  # noqa: E402
 from moto.ec2.models.vpcs import VPC  # noqa: E402
@@ -189,6 +191,54 @@ class StackBucketPolicy(CloudFormationModel):
     @classmethod
     def update_from_cloudformation_json(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
         return cls.create_from_cloudformation_json(new_resource_name, cloudformation_json, account_id, region_name)
+
+
+class StackAlarm(CloudFormationModel):
+    """An alarm on one metric; its physical id is its name. moto never evaluates it."""
+
+    __module__ = "moto.cloudwatch.models"
+
+    def __init__(self, name):
+        self.name = name
+
+    @property
+    def physical_resource_id(self):
+        return self.name
+
+    def delete(self, account_id, region_name):
+        cloudwatch_backends[account_id][region_name].delete_alarms([self.name])
+
+    @staticmethod
+    def cloudformation_name_type():
+        return "AlarmName"
+
+    @staticmethod
+    def cloudformation_type():
+        return "AWS::CloudWatch::Alarm"
+
+    @classmethod
+    def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **_):
+        properties = cloudformation_json["Properties"]
+        name = properties.get("AlarmName") or resource_name
+        cloudwatch_backends[account_id][region_name].put_metric_alarm(
+            name=name,
+            namespace=properties["Namespace"],
+            metric_name=properties["MetricName"],
+            comparison_operator=properties["ComparisonOperator"],
+            evaluation_periods=int(properties["EvaluationPeriods"]),
+            period=int(properties["Period"]),
+            threshold=float(properties["Threshold"]),
+            statistic=properties["Statistic"],
+            description=properties.get("AlarmDescription"),
+            dimensions=properties.get("Dimensions", []),
+            alarm_actions=properties.get("AlarmActions", []),
+            treat_missing_data=properties.get("TreatMissingData"),
+        )
+        return cls(name)
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
+        return cls.create_from_cloudformation_json(original_resource.name, cloudformation_json, account_id, region_name)
 
 
 def delete_routes_with_vpc():

@@ -1,6 +1,34 @@
 //! The verbs with which users make, change, drop and publish stacks, on moto.
 
+use serde_json::{Value, json};
+
 use crate::lone_cloud::LoneCloud;
+
+/// What each alarm of the cloud watches.
+fn alarms(cloud: &LoneCloud) -> Vec<Value> {
+    let described = cloud.aws(&["cloudwatch", "describe-alarms"]);
+    let watched = |alarm: &Value| {
+        let facts = ["Namespace", "MetricName", "Dimensions", "Statistic", "Period", "EvaluationPeriods"];
+        let verdict = ["Threshold", "ComparisonOperator", "TreatMissingData"];
+        facts.into_iter().chain(verdict).map(|name| (name.to_owned(), alarm[name].clone())).collect()
+    };
+    described["MetricAlarms"].as_array().unwrap().iter().map(watched).collect()
+}
+
+/// The stack's alarm: five minutes in which the scaler failed or did not run.
+fn failing(scaler: &str) -> Value {
+    json!({
+        "Namespace": "AWS/Lambda",
+        "MetricName": "Errors",
+        "Dimensions": [{ "Name": "FunctionName", "Value": scaler }],
+        "Statistic": "Sum",
+        "Period": 60,
+        "EvaluationPeriods": 5,
+        "Threshold": 1.0,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "TreatMissingData": "breaching",
+    })
+}
 
 #[tokio::test]
 async fn a_stack_is_created_updated_and_deleted_and_its_secrets_stay() {
@@ -9,12 +37,12 @@ async fn a_stack_is_created_updated_and_deleted_and_its_secrets_stay() {
     let created = cloud.make("create-stack", &[]);
     assert!(created.success, "{}", created.stderr);
     assert!(created.stderr.contains("CREATE_COMPLETE"), "{}", created.stderr);
-    let bucket = created
-        .stdout
-        .lines()
-        .find_map(|l| l.strip_prefix("SecretsBucket: "))
-        .expect("the output")
-        .to_owned();
+    let output =
+        |name| created.stdout.lines().find_map(|l| l.strip_prefix(name)).expect("the output").to_owned();
+    let bucket = output("SecretsBucket: ");
+    let scaler = output("ScalerFunctionName: ");
+
+    assert_eq!(alarms(&cloud), [failing(&scaler)]);
 
     let again = cloud.make("create-stack", &[]);
     assert!(!again.success);
@@ -26,6 +54,7 @@ async fn a_stack_is_created_updated_and_deleted_and_its_secrets_stay() {
     let groups = cloud.aws(&["autoscaling", "describe-auto-scaling-groups"]);
     assert_eq!(groups["AutoScalingGroups"][0]["MaxSize"], 7);
     assert_eq!(groups["AutoScalingGroups"].as_array().unwrap().len(), 1, "the group was replaced");
+    assert_eq!(alarms(&cloud), [failing(&scaler)]);
 
     // moto heeds a bucket policy but not its conditions, and so would refuse every upload; the lab's endpoint decides it.
     cloud.aws(&["s3api", "delete-bucket-policy", "--bucket", &bucket]);
@@ -38,6 +67,7 @@ async fn a_stack_is_created_updated_and_deleted_and_its_secrets_stay() {
     cloud.aws(&["s3api", "head-object", "--bucket", &bucket, "--key", "env"]);
     let groups = cloud.aws(&["autoscaling", "describe-auto-scaling-groups"]);
     assert_eq!(groups["AutoScalingGroups"].as_array().unwrap().len(), 0);
+    assert_eq!(alarms(&cloud), Vec::<Value>::new());
     let twice = cloud.make("delete-stack", &[]);
     assert!(twice.success && twice.stderr.contains("nothing to delete"), "{}", twice.stderr);
     cloud.stop().await;
