@@ -1,5 +1,6 @@
 //! The built-in checkout: git commands in the order of the open-source agent.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,14 @@ const ALL_TAGS: &str = "+refs/tags/*:refs/tags/*";
 
 /// New hosts are taken, changed ones refused.
 const SSH: &str = "ssh -o StrictHostKeyChecking=accept-new";
+
+/// Hosts are remembered below the job's `HOME`: ssh by itself takes the home of the user database, and would write
+/// outside an instance of the lab. Git gives the text to a shell; the inner quotes are for ssh.
+fn known_hosts(home: &str) -> &'static str {
+    // Where it cannot be made, ssh says so and goes on without remembering.
+    let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(PathBuf::from(home).join(".ssh"));
+    "-o UserKnownHostsFile='\"'\"$HOME\"'/.ssh/known_hosts\"'"
+}
 
 impl Executor {
     /// The checkout's folder: hooks may set another one before the checkout.
@@ -59,7 +68,11 @@ impl Executor {
             return Ok(());
         };
         if self.vars.filled("GIT_SSH_COMMAND").is_none() {
-            self.vars.set("GIT_SSH_COMMAND", SSH);
+            let command = match self.vars.filled("HOME") {
+                Some(home) => format!("{SSH} {}", known_hosts(&home)),
+                None => SSH.to_owned(),
+            };
+            self.vars.set("GIT_SSH_COMMAND", &command);
         }
         let attempts = self.config.checkout_attempts;
         for attempt in 1.. {
