@@ -1,7 +1,8 @@
 //! Protection follows busy agents; idle and lifecycle events drain and retire the instance.
 //!
 //! # Layout
-//! - [`decide`]: the whole policy, pure; [`attempts`] and [`jobs`] are what it remembers.
+//! - [`decide`]: the whole policy, pure; [`rollout`] says whose turn an update is; [`attempts`] and [`jobs`] are
+//!   what it remembers.
 //! - [`keeper`]: the one task that observes, asks `decide` and carries out its steps.
 //! - [`group`], [`metadata`]: ports. [`autoscaling`] is the group's adapter, [`fake_group`] its double for tests.
 //! - [`protocol`], [`server`], [`client`]: how hooks and people talk to it.
@@ -16,6 +17,7 @@ pub mod jobs;
 pub mod keeper;
 pub mod metadata;
 pub mod protocol;
+pub mod rollout;
 pub mod server;
 
 use std::time::Duration;
@@ -93,6 +95,7 @@ fn orders(layout: &Layout, instance: &InstanceFile) -> Orders {
             fail_safe_after: watch.fail_safe_after,
             has_hook: watch.terminating_hook.is_some(),
             heartbeat_interval: watch.heartbeat_interval,
+            update_check: watch.update_check,
         },
         hook: watch.terminating_hook.clone(),
         poll_interval: watch.poll_interval,

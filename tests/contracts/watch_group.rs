@@ -3,6 +3,7 @@
 use agent_bootstrap::watch::autoscaling::AutoScalingGroup;
 use agent_bootstrap::watch::fake_group::FakeGroup;
 use agent_bootstrap::watch::group::{Group, Member, Refusal, Size};
+use agent_bootstrap::watch::rollout::TemplateVersion;
 use lifecycle::AwsState;
 
 use crate::quiet_group::{GROUP, HOOK, QuietGroup};
@@ -102,6 +103,23 @@ async fn hooks_hold_until_completed(mut stage: impl Stage) {
     assert!(matches!(gone, Err(Refusal::Absent(_))), "{gone:?}");
 }
 
+async fn tells_what_instances_are_launched_from(mut stage: impl Stage) {
+    let group = stage.group(0, AwsState::InService).await;
+    let rollout = group.describe_rollout().await.unwrap();
+    let first = Some(TemplateVersion { template: "lt-1".to_owned(), version: "1".to_owned() });
+    assert_eq!((rollout.desired, &rollout.template), (1, &first));
+    let peers: Vec<_> = rollout.peers.iter().map(|peer| (&peer.state, &peer.template)).collect();
+    assert_eq!(peers, [(&AwsState::InService, &first)]);
+}
+
+async fn ends_for_a_successor_at_the_minimum_too(mut stage: impl Stage) {
+    let group = stage.group(1, AwsState::InService).await;
+    group.terminate_for_successor().await.unwrap();
+    assert_eq!(state(&group).await, Some(AwsState::TerminatingWait));
+    group.terminate_for_successor().await.unwrap();
+    assert_eq!(group.describe_size().await.unwrap().desired, 1, "a successor comes");
+}
+
 async fn unhealthy_ones_are_replaced(mut stage: impl Stage) {
     let group = stage.group(1, AwsState::InService).await;
     group.mark_unhealthy().await.unwrap();
@@ -130,5 +148,7 @@ contract!(
     protects_only_in_service,
     ends_with_a_decrement_down_to_the_minimum,
     hooks_hold_until_completed,
+    tells_what_instances_are_launched_from,
+    ends_for_a_successor_at_the_minimum_too,
     unhealthy_ones_are_replaced,
 );

@@ -68,6 +68,8 @@ pub struct WatchSettings {
     pub terminating_hook: Option<String>,
     /// Time from one heartbeat of that hook to the next.
     pub heartbeat_interval: SignedDuration,
+    /// Time from one look for a newer launch template to the next.
+    pub update_check: SignedDuration,
 }
 
 /// Merges the parts, later ones winning key by key, and reads them.
@@ -182,6 +184,7 @@ fn watch(reader: &mut Reader) -> WatchSettings {
             SignedDuration::from_secs(300),
             Duration::from_millis(10),
         ),
+        update_check: reader.period("update-check", SignedDuration::from_secs(60), Duration::from_millis(10)),
         terminating_hook: reader.text("terminating-hook"),
     }
 }

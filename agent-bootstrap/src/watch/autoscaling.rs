@@ -1,9 +1,11 @@
 //! The group, by the Auto Scaling API.
 
+use aws::autoscaling::types::LaunchTemplateSpecification;
 use aws::{CallError, Fault, Session};
 use lifecycle::AwsState;
 
 use super::group::{Group, Member, Refusal, Size};
+use super::rollout::{Peer, Rollout, TemplateVersion};
 
 /// An Auto Scaling group and one of its instances.
 #[derive(Debug, Clone)]
@@ -13,17 +15,44 @@ pub struct AutoScalingGroup {
     instance: String,
 }
 
+macro_rules! refusal {
+    ($operation:literal, $resource:expr) => {
+        |error| refusal(CallError::new(&error, $operation, $resource))
+    };
+}
+
 impl AutoScalingGroup {
     /// The group of that name and its instance.
     pub fn new(session: &Session, group: impl Into<String>, instance: impl Into<String>) -> Self {
         Self { client: session.autoscaling(), group: group.into(), instance: instance.into() }
     }
-}
 
-macro_rules! refusal {
-    ($operation:literal, $resource:expr) => {
-        |error| refusal(CallError::new(&error, $operation, $resource))
-    };
+    async fn describe(&self) -> Result<aws::autoscaling::types::AutoScalingGroup, Refusal> {
+        let answer = self
+            .client
+            .describe_auto_scaling_groups()
+            .auto_scaling_group_names(&self.group)
+            .send()
+            .await
+            .map_err(refusal!("autoscaling:DescribeAutoScalingGroups", &self.group))?;
+        answer.auto_scaling_groups.unwrap_or_default().into_iter().next().ok_or_else(|| self.absent())
+    }
+
+    fn absent(&self) -> Refusal {
+        Refusal::Absent(format!("{} is no group of this account and region", self.group))
+    }
+
+    async fn terminate(&self, decrement: bool) -> Result<(), Refusal> {
+        let call = self
+            .client
+            .terminate_instance_in_auto_scaling_group()
+            .instance_id(&self.instance)
+            .should_decrement_desired_capacity(decrement);
+        call.send()
+            .await
+            .map_err(refusal!("autoscaling:TerminateInstanceInAutoScalingGroup", &self.instance))?;
+        Ok(())
+    }
 }
 
 impl Group for AutoScalingGroup {
@@ -42,19 +71,26 @@ impl Group for AutoScalingGroup {
     }
 
     async fn describe_size(&self) -> Result<Size, Refusal> {
-        let answer = self
-            .client
-            .describe_auto_scaling_groups()
-            .auto_scaling_group_names(&self.group)
-            .send()
-            .await
-            .map_err(refusal!("autoscaling:DescribeAutoScalingGroups", &self.group))?;
-        let group = answer.auto_scaling_groups().first();
-        group
-            .and_then(|g| {
-                Some(Size { min: g.min_size()?, max: g.max_size()?, desired: g.desired_capacity()? })
-            })
-            .ok_or_else(|| Refusal::Absent(format!("{} is no group of this account and region", self.group)))
+        let group = self.describe().await?;
+        let sizes = group.min_size().zip(group.max_size()).zip(group.desired_capacity());
+        let size = sizes.map(|((min, max), desired)| Size { min, max, desired });
+        size.ok_or_else(|| self.absent())
+    }
+
+    async fn describe_rollout(&self) -> Result<Rollout, Refusal> {
+        let group = self.describe().await?;
+        let mixed = group.mixed_instances_policy().and_then(|policy| policy.launch_template());
+        let mixed = mixed.and_then(|template| template.launch_template_specification());
+        let peers = group.instances().iter().map(|instance| Peer {
+            id: instance.instance_id().unwrap_or_default().to_owned(),
+            state: AwsState::from(instance.lifecycle_state().map(|s| s.as_str()).unwrap_or_default()),
+            template: instance.launch_template().map(version),
+        });
+        Ok(Rollout {
+            desired: group.desired_capacity().ok_or_else(|| self.absent())?,
+            template: group.launch_template().or(mixed).map(version),
+            peers: peers.collect(),
+        })
     }
 
     async fn set_protection(&self, protected: bool) -> Result<(), Refusal> {
@@ -92,15 +128,11 @@ impl Group for AutoScalingGroup {
     }
 
     async fn terminate_with_decrement(&self) -> Result<(), Refusal> {
-        let call = self
-            .client
-            .terminate_instance_in_auto_scaling_group()
-            .instance_id(&self.instance)
-            .should_decrement_desired_capacity(true);
-        call.send()
-            .await
-            .map_err(refusal!("autoscaling:TerminateInstanceInAutoScalingGroup", &self.instance))?;
-        Ok(())
+        self.terminate(true).await
+    }
+
+    async fn terminate_for_successor(&self) -> Result<(), Refusal> {
+        self.terminate(false).await
     }
 
     async fn mark_unhealthy(&self) -> Result<(), Refusal> {
@@ -112,6 +144,13 @@ impl Group for AutoScalingGroup {
             .should_respect_grace_period(false);
         call.send().await.map_err(refusal!("autoscaling:SetInstanceHealth", &self.instance))?;
         Ok(())
+    }
+}
+
+fn version(named: &LaunchTemplateSpecification) -> TemplateVersion {
+    TemplateVersion {
+        template: named.launch_template_id().unwrap_or_default().to_owned(),
+        version: named.version().unwrap_or_default().to_owned(),
     }
 }
 

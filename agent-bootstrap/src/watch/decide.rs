@@ -19,6 +19,8 @@ pub struct Policy {
     pub has_hook: bool,
     /// Time between two heartbeats of that hook.
     pub heartbeat_interval: SignedDuration,
+    /// Time between two looks for a newer launch template.
+    pub update_check: SignedDuration,
 }
 
 /// For how long a job waits to be let in before it is refused.
@@ -44,6 +46,8 @@ pub struct Observed {
     pub idle_since: Timestamp,
     /// The group's limits, and when they were heard.
     pub size: Option<(Size, Timestamp)>,
+    /// Is it this instance's turn to leave for a successor of a newer launch template, and when was that heard?
+    pub turn: Option<(bool, Timestamp)>,
     /// Agents that run.
     pub agents: Option<usize>,
     /// Were the agents told to leave?
@@ -64,6 +68,8 @@ pub enum Action {
     DescribeInstance,
     /// Ask the group for its limits.
     DescribeSize,
+    /// Ask the group what instances are launched from.
+    DescribeRollout,
     /// Take protection from scale-in.
     Protect,
     /// Drop it.
@@ -84,7 +90,9 @@ pub enum Action {
     Complete,
     /// Ask the group to end this instance and to lower its desired capacity.
     Terminate,
-    /// Ask the group to replace this instance.
+    /// Ask the group to end this instance and to launch a successor.
+    Replace,
+    /// Ask the group to replace this instance, as one that is of no use.
     MarkUnhealthy,
     /// Nothing is left to do here.
     Retire,
@@ -184,6 +192,12 @@ fn serve(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Step> {
     if !policy.in_group {
         return Vec::new();
     }
+    let steps = hold(policy, seen, now);
+    // Protection and idleness come first: an update can wait.
+    if steps.is_empty() { update(policy, seen, now) } else { steps }
+}
+
+fn hold(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Step> {
     let heard = seen.protected.filter(|(_, at)| seen.jobs == 0 || now.duration_since(*at) < DESCRIBED_FOR);
     match heard {
         None => step(Action::DescribeInstance, "protection is not known"),
@@ -219,6 +233,17 @@ fn fail_safe(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Step> {
     }
 }
 
+fn update(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Step> {
+    if seen.target != Some(AwsState::InService) {
+        return Vec::new();
+    }
+    match seen.turn.filter(|(_, at)| now.duration_since(*at) < policy.update_check) {
+        None => step(Action::DescribeRollout, "is there a newer launch template?"),
+        Some((false, _)) => Vec::new(),
+        Some((true, _)) => step(Action::Drain(Reason::Update), "the group names a newer launch template"),
+    }
+}
+
 fn fresh_size(seen: &Observed, now: Timestamp) -> Option<Size> {
     seen.size.filter(|(_, at)| now.duration_since(*at) < DESCRIBED_FOR).map(|(size, _)| size)
 }
@@ -232,15 +257,16 @@ fn drain(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Step> {
     let quiet = seen.jobs == 0 && seen.waiting_since.is_none() && seen.agents == Some(0);
     let held = policy.has_hook && is_leaving(seen);
     if quiet && seen.agents_told {
-        steps.extend(end(policy, seen, held));
+        steps.extend(end(policy, seen, reason, held));
     } else if held && seen.heartbeat.is_none_or(|at| now.duration_since(at) >= policy.heartbeat_interval) {
         steps.extend(step(Action::Heartbeat, format!("{} jobs run", seen.jobs)));
     }
     steps
 }
 
-/// Nothing runs any more. The ladder: let the hook go on; else ask for the end with a decrement; else be replaced.
-fn end(policy: &Policy, seen: &Observed, held: bool) -> Vec<Step> {
+/// Nothing runs any more. The ladder: let the hook go on; else ask for the end, with a decrement unless a successor
+/// is wanted; else be replaced.
+fn end(policy: &Policy, seen: &Observed, reason: Reason, held: bool) -> Vec<Step> {
     if held {
         step(Action::Complete, "nothing runs any more")
     } else if is_leaving(seen) || !policy.in_group {
@@ -248,10 +274,13 @@ fn end(policy: &Policy, seen: &Observed, held: bool) -> Vec<Step> {
     } else if seen.termination_asked {
         // The metadata will tell when the group has begun.
         Vec::new()
-    } else if seen.attempts.failed(Action::Terminate) >= 3 {
-        step(Action::MarkUnhealthy, "the group did not end this instance: it shall replace it")
     } else {
-        step(Action::Terminate, "nothing runs any more")
+        let ask = if reason == Reason::Update { Action::Replace } else { Action::Terminate };
+        if seen.attempts.failed(ask) >= 3 {
+            step(Action::MarkUnhealthy, "the group did not end this instance: it shall replace it")
+        } else {
+            step(ask, "nothing runs any more")
+        }
     }
 }
 

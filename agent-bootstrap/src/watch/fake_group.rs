@@ -7,6 +7,7 @@ use lifecycle::AwsState;
 
 use super::group::{Group, Member, Refusal, Size};
 use super::metadata::Metadata;
+use super::rollout::{Peer, Rollout, TemplateVersion};
 
 /// The group and its instance. Clones share it.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ struct Inside {
     member: Option<Member>,
     size: Size,
     hook: Option<String>,
+    /// Version that the group launches; its instance has the first.
+    version: u32,
     calls: Vec<String>,
 }
 
@@ -25,7 +28,8 @@ impl FakeGroup {
     #[must_use]
     pub fn new(size: Size, hook: Option<&str>, state: AwsState) -> Self {
         let member = Some(Member { state, protected: true });
-        Self(Arc::new(Mutex::new(Inside { member, size, hook: hook.map(str::to_owned), calls: Vec::new() })))
+        let hook = hook.map(str::to_owned);
+        Self(Arc::new(Mutex::new(Inside { member, size, hook, version: 1, calls: Vec::new() })))
     }
 
     /// The mutations that were asked for, in order, refused ones too.
@@ -50,6 +54,11 @@ impl FakeGroup {
         if let Some(member) = &mut self.lock().member {
             member.state = state;
         }
+    }
+
+    /// The group launches the next version of its template from now on.
+    pub fn update(&self) {
+        self.lock().version += 1;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -94,6 +103,23 @@ impl Group for FakeGroup {
         Ok(self.lock().size)
     }
 
+    async fn describe_rollout(&self) -> Result<Rollout, Refusal> {
+        let inside = self.lock();
+        let version = |version: u32| {
+            Some(TemplateVersion { template: "lt-1".to_owned(), version: version.to_string() })
+        };
+        let peer = |member: &Member| Peer {
+            id: "i-1".to_owned(),
+            state: member.state.clone(),
+            template: version(1),
+        };
+        Ok(Rollout {
+            desired: inside.size.desired,
+            template: version(inside.version),
+            peers: inside.member.iter().map(peer).collect(),
+        })
+    }
+
     async fn set_protection(&self, protected: bool) -> Result<(), Refusal> {
         let mut inside = self.asked(if protected { "protect" } else { "unprotect" });
         let member = inside.member()?;
@@ -124,6 +150,13 @@ impl Group for FakeGroup {
             return Err(Refusal::Minimum("desired capacity is the minimum".to_owned()));
         }
         inside.size.desired -= 1;
+        inside.retire();
+        Ok(())
+    }
+
+    async fn terminate_for_successor(&self) -> Result<(), Refusal> {
+        let mut inside = self.asked("replace");
+        inside.member()?;
         inside.retire();
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use lifecycle::AwsState;
 
+use super::rollout::Rollout;
+
 /// What the group says about one of its instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
@@ -64,6 +66,12 @@ pub trait Group {
     /// When the group does not tell.
     fn describe_size(&self) -> impl Future<Output = Result<Size, Refusal>>;
 
+    /// What instances are launched from, now and formerly.
+    ///
+    /// # Errors
+    /// When the group does not tell.
+    fn describe_rollout(&self) -> impl Future<Output = Result<Rollout, Refusal>>;
+
     /// Takes or drops protection from scale-in.
     ///
     /// # Errors
@@ -87,6 +95,12 @@ pub trait Group {
     /// # Errors
     /// [`Refusal::Minimum`] when desired capacity is at the minimum.
     fn terminate_with_decrement(&self) -> impl Future<Output = Result<(), Refusal>>;
+
+    /// Ends this instance; desired capacity stays, so the group launches a successor.
+    ///
+    /// # Errors
+    /// [`Refusal::Absent`] when it is not in the group any more.
+    fn terminate_for_successor(&self) -> impl Future<Output = Result<(), Refusal>>;
 
     /// Tells the group that this instance is of no more use: it is replaced.
     ///

@@ -65,6 +65,7 @@ pub struct Keeper<G, M> {
     target: Option<AwsState>,
     protected: Option<(bool, Timestamp)>,
     size: Option<(Size, Timestamp)>,
+    turn: Option<(bool, Timestamp)>,
     agents: Option<usize>,
     agents_told: bool,
     heartbeat: Option<Timestamp>,
@@ -87,6 +88,7 @@ impl<G: Group, M: Metadata> Keeper<G, M> {
             target: None,
             protected: None,
             size: None,
+            turn: None,
             agents: None,
             agents_told: false,
             heartbeat: None,
@@ -187,6 +189,7 @@ impl<G: Group, M: Metadata> Keeper<G, M> {
             waiting_since: self.waiting.iter().map(|w| w.since).min(),
             idle_since: self.memory.idle_since,
             size: self.size,
+            turn: self.turn,
             agents: self.agents,
             agents_told: self.agents_told,
             heartbeat: self.heartbeat,
@@ -238,6 +241,10 @@ impl<G: Group, M: Metadata> Keeper<G, M> {
                 self.protected = Some((member.protected, Timestamp::now()));
             }
             Action::DescribeSize => self.size = Some((group.describe_size().await?, Timestamp::now())),
+            Action::DescribeRollout => {
+                let turn = group.describe_rollout().await?.is_turn_of(&self.orders.instance);
+                self.turn = Some((turn, Timestamp::now()));
+            }
             Action::Protect => {
                 group.set_protection(true).await?;
                 self.protected = Some((true, Timestamp::now()));
@@ -274,6 +281,10 @@ impl<G: Group, M: Metadata> Keeper<G, M> {
             }
             Action::Terminate => {
                 group.terminate_with_decrement().await?;
+                self.termination_asked = true;
+            }
+            Action::Replace => {
+                group.terminate_for_successor().await?;
                 self.termination_asked = true;
             }
             Action::MarkUnhealthy => {

@@ -5,11 +5,11 @@
 mod stage;
 
 use agent_bootstrap::watch::fake_group::FakeGroup;
-use agent_bootstrap::watch::group::Size;
+use agent_bootstrap::watch::group::{Group, Size};
 use agent_bootstrap::watch::protocol::Answer;
 use jiff::SignedDuration;
-use lifecycle::{AwsState, State};
-use stage::{Agent, HOOK, Stage};
+use lifecycle::{AwsState, Reason, State};
+use stage::{HOOK, Stage};
 use tokio::task::LocalSet;
 
 /// A process that stands for an agent.
@@ -135,9 +135,7 @@ async fn a_terminated_instance_finishes_its_job_under_heartbeats_and_lets_go() {
             let before = stage.group.calls().len();
             stage.group.take_away();
             stage.until("it drains", |s| matches!(s.state, State::Draining(_))).await;
-            while *stage.agent.borrow() != (Agent { runs: true, told: true }) {
-                stage.status().await;
-            }
+            stage.until_told().await;
             assert_eq!(stage.group.calls()[before..], ["heartbeat terminating"]);
             // The agent had taken one more job before it was told: a heartbeat of its own holds the instance for it.
             stage.job_ends("long").await;
@@ -165,6 +163,29 @@ async fn an_instance_that_nobody_scales_in_ends_itself_above_the_minimum() {
             stage.agent.borrow_mut().runs = false;
             stage.until("it lets go", |s| matches!(s.state, State::Retired(_))).await;
             assert_eq!(stage.group.calls(), ["unprotect", "terminate", "complete terminating"]);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_outdated_instance_finishes_its_job_and_leaves_for_a_successor() {
+    LocalSet::new()
+        .run_until(async {
+            let mut stage = Stage::new(Some(HOOK));
+            stage.orders.policy.idle_period = None;
+            stage.watch().await;
+            assert_eq!(stage.job_starts("long", None).await, Answer::done());
+            let before = stage.group.calls().len();
+            stage.group.update();
+            let update = State::Draining(Reason::Update);
+            stage.until("it drains", |s| s.state == update).await;
+            stage.until_told().await;
+            assert_eq!(stage.group.calls().len(), before, "its job still runs");
+            stage.agent.borrow_mut().runs = false;
+            stage.job_ends("long").await;
+            stage.until("it lets go", |s| matches!(s.state, State::Retired(_))).await;
+            assert_eq!(stage.group.calls()[before..], ["replace", "complete terminating"]);
+            assert_eq!(stage.group.describe_size().await.unwrap().desired, 1, "a successor comes");
         })
         .await;
 }

@@ -79,6 +79,7 @@ impl Stage {
             fail_safe_after: None,
             has_hook: hook.is_some(),
             heartbeat_interval: SignedDuration::from_mins(5),
+            update_check: SignedDuration::from_millis(20),
         };
         let orders = Orders {
             instance: "i-1".to_owned(),
@@ -148,6 +149,13 @@ impl Stage {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), look).await.expect(what)
+    }
+
+    /// Asks until the agent was told to leave.
+    pub async fn until_told(&self) {
+        while !self.agent.borrow().told {
+            self.status().await;
+        }
     }
 
     pub fn is_protected(&self) -> bool {

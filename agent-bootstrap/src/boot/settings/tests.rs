@@ -29,6 +29,7 @@ fn the_stacks_part_reads_as_the_template_writes_it() {
     assert_eq!(settings.agents.tags, ["docker=true", "size=large"]);
     assert_eq!(settings.watch.idle_period, Some(SignedDuration::from_secs(600)));
     assert_eq!(settings.watch.fail_safe_after, Some(SignedDuration::from_secs(2400)));
+    assert_eq!(settings.watch.update_check, SignedDuration::from_secs(60));
     assert_eq!(settings.watch.terminating_hook.as_deref(), Some("terminating"));
     let names: Vec<&str> = settings.hooks_env.keys().map(String::as_str).collect();
     assert_eq!(
@@ -64,6 +65,7 @@ fn never_is_a_period_of_its_own() {
     let watch = with("idle-period: never").unwrap().watch;
     assert_eq!((watch.idle_period, watch.fail_safe_after), (None, None));
     assert!(with("poll-interval: never").is_err());
+    assert!(with("update-check: 0s").is_err());
 }
 
 #[test]

@@ -13,6 +13,7 @@ enum Happening {
     GroupEnds,
     AgentsLeave,
     DesiredFalls,
+    TurnComes(bool),
     CallsFail(bool),
     Restart,
 }
@@ -25,6 +26,7 @@ fn happenings() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::GroupEnds),
         1 => Just(Happening::AgentsLeave),
         1 => Just(Happening::DesiredFalls),
+        1 => any::<bool>().prop_map(Happening::TurnComes),
         1 => any::<bool>().prop_map(Happening::CallsFail),
         1 => Just(Happening::Restart),
     ]
@@ -37,6 +39,7 @@ struct World {
     now: Timestamp,
     protected: bool,
     size: Size,
+    turn: bool,
     calls_fail: bool,
     completed: bool,
 }
@@ -61,6 +64,7 @@ impl World {
                 self.seen.agents = Some(0)
             }
             Happening::DesiredFalls => self.size.desired = (self.size.desired - 1).max(self.size.min),
+            Happening::TurnComes(turn) => self.turn = *turn,
             Happening::CallsFail(fail) => self.calls_fail = *fail,
             Happening::Restart => {
                 let kept = self.seen.clone();
@@ -72,6 +76,7 @@ impl World {
                     idle_since: kept.idle_since,
                     protected: None,
                     size: None,
+                    turn: None,
                     agents_told: false,
                     heartbeat: None,
                     termination_asked: false,
@@ -105,6 +110,7 @@ impl World {
         match step {
             Action::DescribeInstance => self.seen.protected = Some((self.protected, self.now)),
             Action::DescribeSize => self.seen.size = Some((self.size, self.now)),
+            Action::DescribeRollout => self.seen.turn = Some((self.turn, self.now)),
             Action::Protect => {
                 self.protected = true;
                 self.seen.protected = Some((true, self.now));
@@ -127,6 +133,7 @@ impl World {
             }
             Action::Refuse => self.seen.waiting_since = None,
             Action::Drain(reason) => {
+                prop_assert!(reason != Reason::Update || self.turn, "drained for an update out of turn");
                 self.seen.state = self.seen.state.after(lifecycle::Event::Retire(reason)).unwrap();
             }
             Action::StopAgents => self.seen.agents_told = true,
@@ -139,6 +146,11 @@ impl World {
             Action::Terminate => {
                 prop_assert!(!busy, "a busy instance asked for its end");
                 self.size.desired -= 1;
+                self.seen.termination_asked = true;
+            }
+            Action::Replace => {
+                prop_assert!(!busy, "a busy instance was terminated for an update");
+                prop_assert_eq!(self.seen.state, State::Draining(Reason::Update));
                 self.seen.termination_asked = true;
             }
             Action::MarkUnhealthy => {
@@ -162,11 +174,12 @@ proptest! {
         has_hook in any::<bool>(),
     ) {
         let mut world = World {
-            policy: Policy { has_hook, ..policy() },
+            policy: Policy { has_hook, update_check: SignedDuration::from_secs(60), ..policy() },
             seen: ready(),
             now: ready().idle_since,
             protected: true,
             size: Size { min, ..ROOM },
+            turn: false,
             calls_fail: false,
             completed: false,
         };

@@ -11,6 +11,8 @@ pub(super) fn policy() -> Policy {
         fail_safe_after: Some(SignedDuration::from_secs(2400)),
         has_hook: true,
         heartbeat_interval: SignedDuration::from_secs(300),
+        // Only the test of updates looks for them.
+        update_check: SignedDuration::MAX,
     }
 }
 
@@ -26,6 +28,7 @@ pub(super) fn ready() -> Observed {
         waiting_since: None,
         idle_since: at(0),
         size: Some((ROOM, at(0))),
+        turn: Some((false, at(0))),
         agents: Some(2),
         agents_told: false,
         heartbeat: None,
@@ -145,4 +148,44 @@ fn an_idle_instance_that_nobody_takes_retires_itself_above_the_minimum() {
         refused.attempts.fail(Action::Terminate, SignedDuration::from_secs(1), at(2400));
     }
     check("refused", refused, 2400, &[Action::MarkUnhealthy]);
+}
+
+#[test]
+fn an_outdated_instance_drains_when_it_is_its_turn_and_leaves_for_a_successor() {
+    let minutely = Policy { update_check: SignedDuration::from_secs(60), ..policy() };
+    let case = |name: &str, seen: Observed, second, expected: &[Action]| {
+        assert_eq!(actions(&minutely, &seen, second), expected, "{name}");
+    };
+    let drain = [Action::Drain(Reason::Update)];
+    let turn = Observed { turn: Some((true, at(10))), ..ready() };
+    let busy = Observed { state: State::Busy, jobs: 1, ..turn.clone() };
+    case("never heard", Observed { turn: None, ..ready() }, 10, &[Action::DescribeRollout]);
+    case("not its turn", ready(), 59, &[]);
+    case("heard a while ago", ready(), 60, &[Action::DescribeRollout]);
+    case("its turn", turn.clone(), 10, &drain);
+    case("its turn, busy", busy.clone(), 10, &drain);
+    case("its turn a while ago", turn.clone(), 70, &[Action::DescribeRollout]);
+    case("not in service", Observed { target: Some(AwsState::WarmedStopped), ..turn.clone() }, 10, &[]);
+    case("target unknown", Observed { target: None, ..turn.clone() }, 10, &[]);
+    case("boots", Observed { state: State::Booting, agents: Some(0), ..turn.clone() }, 10, &[]);
+    case(
+        "unprotected",
+        Observed { protected: Some((false, at(10))), ..busy.clone() },
+        10,
+        &[Action::Protect],
+    );
+    let outside = Policy { in_group: false, ..minutely.clone() };
+    assert_eq!(actions(&outside, &turn, 10), []);
+
+    let draining = State::Draining(Reason::Update);
+    let running = Observed { state: draining, agents_told: true, ..busy };
+    case("a job runs", running.clone(), 3600, &[]);
+    let quiet = Observed { jobs: 0, agents: Some(0), ..running };
+    case("quiet", quiet.clone(), 3600, &[Action::Replace]);
+    case("asked", Observed { termination_asked: true, ..quiet.clone() }, 3600, &[]);
+    let mut refused = quiet;
+    for _ in 0..3 {
+        refused.attempts.fail(Action::Replace, SignedDuration::from_secs(1), at(3600));
+    }
+    case("refused", refused, 3600, &[Action::MarkUnhealthy]);
 }
