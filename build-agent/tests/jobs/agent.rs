@@ -77,11 +77,12 @@ async fn row_17_first_term_finishes_the_job_and_the_second_cancels_it() {
 
 #[tokio::test]
 async fn row_17_third_term_leaves_at_once_and_the_job_ends_too() {
-    // The signal goes to the whole group: without `|| true` the shell's -e ends it with its sleep.
+    // The signal goes to the whole group: without `|| true` the shell's -e ends it with its sleep. So the job ends with
+    // its grace period, well after the third signal.
     let command = "trap 'echo asked' TERM; echo $$ > shell; echo ready; while true; do sleep 1 || true; done";
     let mut rig = Rig::new(command).await;
     with_ping(&mut rig);
-    rig.config.push("cancel-grace-period=600".into());
+    rig.config.push("cancel-grace-period=15".into());
     let agent = rig.start();
     rig.server.wait_for_log("ready\r\n").await;
     signal(&agent, Signal::SIGTERM);

@@ -53,8 +53,8 @@ impl Services {
         let registry = OciRegistry::start(&folder.join("registry"), REGISTRY_USER, REGISTRY_PASSWORD).await?;
         let token = moto_token(ACCOUNT);
         let ecr = EcrLikeRegistry::start(&folder.join("ecr"), ACCOUNT, REGION, &token).await?;
-        image::push(registry.addr, "app", "1", REGISTRY_USER, REGISTRY_PASSWORD).await?;
-        image::push(ecr.addr, "base", "1", "AWS", &token).await?;
+        image::push(folder, registry.addr, "app", "1", REGISTRY_USER, REGISTRY_PASSWORD).await?;
+        image::push(folder, ecr.addr, "base", "1", "AWS", &token).await?;
         Ok(Self { git, registry, ecr, key })
     }
 

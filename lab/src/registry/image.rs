@@ -13,12 +13,20 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-/// Pushes an image that holds one file to `registry/name:tag`; `name` is for example `team/app`.
+/// Pushes an image that holds one file to `registry/name:tag`; `name` is for example `team/app`. What it needs on the way
+/// lies in `folder`: a lab that is killed meanwhile leaves nothing elsewhere.
 ///
 /// # Errors
 /// When skopeo is missing, or the registry refuses user or image.
-pub async fn push(registry: SocketAddr, name: &str, tag: &str, user: &str, password: &str) -> Result<()> {
-    let dir = tempfile::tempdir().context("push an image: a folder")?;
+pub async fn push(
+    folder: &Path,
+    registry: SocketAddr,
+    name: &str,
+    tag: &str,
+    user: &str,
+    password: &str,
+) -> Result<()> {
+    let dir = tempfile::tempdir_in(folder).context("push an image: a folder")?;
     let layout = dir.path().join("image");
     write_layout(&layout, &[("motd", b"high tide\n")]).context("push an image: its layout")?;
     // Passwords go by file, not on the command line.

@@ -12,8 +12,9 @@ async fn skopeo(arguments: &[&str]) -> std::process::Output {
 async fn takes_its_user_and_refuses_others() {
     let dir = tempfile::tempdir().unwrap();
     let registry = OciRegistry::start(dir.path(), "robot", "pa ss:w$rd").await.unwrap();
-    image::push(registry.addr, "team/app", "1", "robot", "pa ss:w$rd").await.unwrap();
-    let refused = image::push(registry.addr, "team/app", "2", "robot", "wrong").await.unwrap_err();
+    image::push(dir.path(), registry.addr, "team/app", "1", "robot", "pa ss:w$rd").await.unwrap();
+    let refused =
+        image::push(dir.path(), registry.addr, "team/app", "2", "robot", "wrong").await.unwrap_err();
     assert!(refused.to_string().contains("authentication required"), "{refused}");
     let image = format!("docker://{}/team/app:1", registry.addr);
     let answer = skopeo(&["inspect", "--tls-verify=false", "--creds", "robot:pa ss:w$rd", &image]).await;
@@ -28,9 +29,9 @@ async fn an_ecr_like_registry_takes_the_token_only() {
     let token = moto_token("123456789012");
     let registry = EcrLikeRegistry::start(dir.path(), "123456789012", "eu-west-1", &token).await.unwrap();
     assert_eq!(registry.mapping(), format!("{}=123456789012.eu-west-1", registry.addr));
-    image::push(registry.addr, "app", "1", ECR_USER, &token).await.unwrap();
-    assert!(image::push(registry.addr, "app", "1", ECR_USER, "another").await.is_err());
-    assert!(image::push(registry.addr, "app", "1", "robot", &token).await.is_err());
+    image::push(dir.path(), registry.addr, "app", "1", ECR_USER, &token).await.unwrap();
+    assert!(image::push(dir.path(), registry.addr, "app", "1", ECR_USER, "another").await.is_err());
+    assert!(image::push(dir.path(), registry.addr, "app", "1", "robot", &token).await.is_err());
 }
 
 #[tokio::test]
