@@ -26,6 +26,8 @@ pub use aws_sdk_autoscaling as autoscaling;
 pub use aws_sdk_cloudformation as cloudformation;
 #[cfg(feature = "cloudwatch")]
 pub use aws_sdk_cloudwatch as cloudwatch;
+#[cfg(feature = "cloudwatchlogs")]
+pub use aws_sdk_cloudwatchlogs as cloudwatchlogs;
 #[cfg(feature = "ecr")]
 pub use aws_sdk_ecr as ecr;
 #[cfg(feature = "ecrpublic")]

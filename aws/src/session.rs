@@ -143,6 +143,7 @@ clients! {
     "autoscaling" autoscaling aws_sdk_autoscaling,
     "cloudformation" cloudformation aws_sdk_cloudformation,
     "cloudwatch" cloudwatch aws_sdk_cloudwatch,
+    "cloudwatchlogs" cloudwatchlogs aws_sdk_cloudwatchlogs,
     "ecr" ecr aws_sdk_ecr,
     "ecrpublic" ecrpublic aws_sdk_ecrpublic,
     "kms" kms aws_sdk_kms,
