@@ -6,7 +6,6 @@ use aws_config::imds::client::error::ImdsError;
 use aws_config::provider_config::ProviderConfig;
 
 use crate::fault::{CallError, Fault};
-use crate::session::http_client;
 
 /// Reads instance metadata. Cloning shares the session token.
 #[derive(Debug, Clone)]
@@ -63,9 +62,11 @@ impl Imds {
     }
 }
 
-/// The SDK is built without an HTTP client of its own, so this client too gets ours.
+/// The SDK is built without an HTTP client of its own. The metadata service speaks plain HTTP only, and this client
+/// spares the trust store's parsing.
 fn builder() -> aws_config::imds::client::Builder {
-    let provider = ProviderConfig::without_region().with_http_client(http_client());
+    let plain = aws_smithy_http_client::Builder::new().build_http();
+    let provider = ProviderConfig::without_region().with_http_client(plain);
     aws_config::imds::Client::builder()
         .configure(&provider)
         .max_attempts(4)

@@ -5,6 +5,7 @@
 //! - [`fault`]: every SDK error becomes a [`fault::CallError`] that says what was called, on what, and which
 //!   [`fault::Fault`] it was. *Absent*, *denied*, *denied by key*, *throttled* and *unreachable* stay apart.
 //! - [`imds`]: the instance metadata service, version 2 only.
+//! - `stored_token`: the CI's agent token in Secrets Manager or SSM.
 //! - [`arn`]: identifiers parsed once, partition-aware.
 //!
 //! `AWS_ENDPOINT_URL` and `AWS_EC2_METADATA_SERVICE_ENDPOINT` are honoured everywhere, so the lab needs no switch.
@@ -13,11 +14,15 @@ pub mod arn;
 pub mod fault;
 pub mod imds;
 pub mod session;
+#[cfg(all(feature = "secretsmanager", feature = "ssm"))]
+pub mod stored_token;
 
 pub use arn::Arn;
 pub use fault::{CallError, Fault};
 pub use imds::Imds;
 pub use session::Session;
+#[cfg(all(feature = "secretsmanager", feature = "ssm"))]
+pub use stored_token::{StoredToken, StoredTokenError};
 
 // The SDK crates, so that adapters name one dependency.
 #[cfg(feature = "autoscaling")]

@@ -1,10 +1,12 @@
 //! One way to reach AWS: HTTP client, credentials, region, timeouts and retries decided in one place.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_types::region::Region;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -152,7 +154,13 @@ clients! {
     "sts" sts aws_sdk_sts,
 }
 
-/// The one HTTPS client: rustls with ring, the machine's trust store.
-pub(crate) fn http_client() -> aws_smithy_runtime_api::client::http::SharedHttpClient {
-    aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::rustls(CryptoMode::Ring)).build_https()
+/// The one HTTPS client of this process: rustls with ring, the machine's trust store. Sessions share it, because its
+/// trust store costs milliseconds to parse and a job's hook waits for them.
+pub(crate) fn http_client() -> SharedHttpClient {
+    static CLIENT: LazyLock<SharedHttpClient> = LazyLock::new(|| {
+        aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::rustls(CryptoMode::Ring))
+            .build_https()
+    });
+    CLIENT.clone()
 }

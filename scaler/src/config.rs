@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws::StoredToken;
 use secrecy::SecretString;
 
 use crate::decide::Policy;
@@ -11,10 +12,8 @@ use crate::decide::Policy;
 pub enum TokenSource {
     /// `BUILDKITE_AGENT_TOKEN`.
     Given(SecretString),
-    /// `BUILDKITE_AGENT_TOKEN_SECRET`: ARN or name of a secret in Secrets Manager.
-    SecretsManager(String),
-    /// `BUILDKITE_AGENT_TOKEN_SSM_KEY`: name of an SSM parameter.
-    Parameter(String),
+    /// `BUILDKITE_AGENT_TOKEN_SECRET` (Secrets Manager) or `BUILDKITE_AGENT_TOKEN_SSM_KEY`.
+    Stored(StoredToken),
 }
 
 /// Everything the scaler is told.
@@ -79,9 +78,10 @@ impl Reader<'_> {
 
     fn token(&mut self) -> TokenSource {
         let given = self.text("BUILDKITE_AGENT_TOKEN").map(|t| TokenSource::Given(t.into()));
-        let secret = self.text("BUILDKITE_AGENT_TOKEN_SECRET").map(TokenSource::SecretsManager);
-        let parameter = self.text("BUILDKITE_AGENT_TOKEN_SSM_KEY").map(TokenSource::Parameter);
-        let mut sources: Vec<TokenSource> = [given, secret, parameter].into_iter().flatten().collect();
+        let secret = self.text("BUILDKITE_AGENT_TOKEN_SECRET").map(StoredToken::SecretsManager);
+        let parameter = self.text("BUILDKITE_AGENT_TOKEN_SSM_KEY").map(StoredToken::Parameter);
+        let stored = [secret, parameter].into_iter().flatten().map(TokenSource::Stored);
+        let mut sources: Vec<TokenSource> = given.into_iter().chain(stored).collect();
         if sources.len() != 1 {
             self.faults.push(format!(
                 "{} of BUILDKITE_AGENT_TOKEN, BUILDKITE_AGENT_TOKEN_SECRET and BUILDKITE_AGENT_TOKEN_SSM_KEY are set: \

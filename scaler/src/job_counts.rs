@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use agent_api::client::ApiError;
 use agent_api::metrics::{MetricsClient, QueueAnswer};
-use aws::Session;
+use aws::{Session, StoredTokenError};
 use tokio::sync::Mutex;
 
 use crate::config::{Config, TokenSource};
 use crate::decide::Jobs;
 use crate::tick::{Agents, Counts, JobCounts, Problem};
-use crate::token;
 
 /// Longest wait for one answer: short enough for a second try within a tick.
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -46,7 +45,10 @@ impl BuildkiteJobCounts {
         if let Some(client) = &*kept {
             return Ok((client.clone(), false));
         }
-        let token = token::fetch(&self.source, &self.session).await?;
+        let token = match &self.source {
+            TokenSource::Given(token) => token.clone(),
+            TokenSource::Stored(stored) => stored.fetch(&self.session).await?,
+        };
         let client =
             MetricsClient::new(&self.endpoint, token, TIMEOUT).map_err(|e| self.problem(queue, &e))?;
         *kept = Some(client.clone());
@@ -65,6 +67,15 @@ impl BuildkiteJobCounts {
             ApiError::Request { .. } => (78, "check BUILDKITE_AGENT_ENDPOINT"),
         };
         Problem::new(code, format!("job counts of queue {queue} from {}: {error}: {todo}", self.endpoint))
+    }
+}
+
+impl From<StoredTokenError> for Problem {
+    fn from(error: StoredTokenError) -> Self {
+        match error {
+            StoredTokenError::Call(error) => error.into(),
+            StoredTokenError::NoToken { .. } => Self::new(78, format!("agent token: {error}")),
+        }
     }
 }
 

@@ -16,4 +16,3 @@ pub mod lambda;
 pub mod metrics;
 pub mod pace;
 pub mod tick;
-pub mod token;

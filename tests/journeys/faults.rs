@@ -61,26 +61,10 @@ async fn refused(scene: &Scene, status: i64, reasons: &[&str]) {
 
 /// The key's policy, not the bucket's and not the role's: the job says that it is the key.
 async fn denied_by_the_key(scene: &Scene) {
-    let key = scene.stack.output("SecretsKeyArn").unwrap();
-    let allow = json!({"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"});
-    let deny = json!({"Effect": "Deny", "Principal": {"AWS": "*"}, "Action": "kms:Decrypt", "Resource": "*"});
-    let original = scene.aws(&["kms", "get-key-policy", "--key-id", key, "--policy-name", "default"]).await;
-    let original: serde_json::Value = serde_json::from_str(&original.stdout).unwrap();
-    let put = async |policy: &str| {
-        let put = ["kms", "put-key-policy", "--key-id", key, "--policy-name", "default", "--policy", policy];
-        let said = scene.aws(&put).await;
-        assert!(said.success, "{}", said.stderr);
-    };
-    // Under the stack's own key: the README's line alone means `aws/s3`.
-    let file = scene.lab.folder().join("upload");
-    std::fs::write(&file, "OWN=from-app\n").unwrap();
-    let target = format!("s3://{}/app/env", scene.stack.output("SecretsBucket").unwrap());
-    let with_key = ["--sse", "aws:kms", "--sse-kms-key-id", key];
-    let said = scene.aws(&[&["s3", "cp"], &with_key[..], &[file.to_str().unwrap(), &target]].concat()).await;
-    assert!(said.success, "{}", said.stderr);
-    put(&json!({"Version": "2012-10-17", "Statement": [allow, deny]}).to_string()).await;
+    scene.upload_under_own_key("app/env", "OWN=from-app\n").await;
+    let original = scene.deny_decrypt().await;
     refused(scene, 77, &["app/env", "not use its KMS key: allow kms:Decrypt"]).await;
-    put(original["Policy"].as_str().unwrap()).await;
+    scene.put_key_policy(&original).await;
     passes(scene, "app", "ROOT=from-the-root OWN=from-app").await;
 }
 

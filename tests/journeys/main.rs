@@ -6,6 +6,7 @@ mod always_on;
 mod busy;
 mod counts;
 mod demo;
+mod doctor;
 mod faults;
 mod lab_cli;
 mod leftovers;

@@ -143,13 +143,58 @@ impl Scene {
         command.output().await.unwrap().into()
     }
 
-    /// Uploads an object of the secrets bucket as the README does.
+    /// `agent-bootstrap` as somebody on the group's first instance runs it: under its root and its role.
+    pub async fn on_instance(&self, arguments: &[&str]) -> Said {
+        let id = &self.group().members[0].id;
+        let mut command = Command::new(self.lab.programs().join("agent-bootstrap"));
+        command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin");
+        command.env("TIDEMARK_ROOT", self.lab.instances().folder(id));
+        command.env("AWS_ENDPOINT_URL", self.lab.endpoint().url()).env("AWS_REGION", lab::lab::REGION);
+        command
+            .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.lab.instances().metadata_url(id).unwrap())
+            .output()
+            .await
+            .unwrap()
+            .into()
+    }
+
+    /// Uploads an object of the secrets bucket as the README does: the key `aws/s3`.
     pub async fn upload(&self, key: &str, content: &str) {
+        self.upload_with(key, content, &[]).await;
+    }
+
+    /// The same under the stack's own key.
+    pub async fn upload_under_own_key(&self, key: &str, content: &str) {
+        let own = self.stack.output("SecretsKeyArn").unwrap();
+        self.upload_with(key, content, &["--sse-kms-key-id", own]).await;
+    }
+
+    async fn upload_with(&self, key: &str, content: &str, more: &[&str]) {
         let file = self.lab.folder().join("upload");
         std::fs::write(&file, content).unwrap();
         let target = format!("s3://{}/{key}", self.stack.output("SecretsBucket").unwrap());
-        let said = self.aws(&["s3", "cp", "--sse", "aws:kms", file.to_str().unwrap(), &target]).await;
+        let form = ["s3", "cp", "--sse", "aws:kms"];
+        let said = self.aws(&[&form[..], more, &[file.to_str().unwrap(), &target]].concat()).await;
         std::fs::remove_file(&file).unwrap();
+        assert!(said.success, "{}", said.stderr);
+    }
+
+    /// From now on the stack's own key decrypts for nobody. The policy that it had.
+    pub async fn deny_decrypt(&self) -> String {
+        let key = self.stack.output("SecretsKeyArn").unwrap();
+        let said = self.aws(&["kms", "get-key-policy", "--key-id", key, "--policy-name", "default"]).await;
+        let original: Value = serde_json::from_str(&said.stdout).unwrap();
+        let statement = |effect: &str, action: &str| json!({"Effect": effect, "Principal": {"AWS": "*"}, "Action": action, "Resource": "*"});
+        let statements = [statement("Allow", "kms:*"), statement("Deny", "kms:Decrypt")];
+        self.put_key_policy(&json!({"Version": "2012-10-17", "Statement": statements}).to_string()).await;
+        original["Policy"].as_str().unwrap().to_owned()
+    }
+
+    /// Gives the stack's own key a policy.
+    pub async fn put_key_policy(&self, policy: &str) {
+        let key = self.stack.output("SecretsKeyArn").unwrap();
+        let put = ["kms", "put-key-policy", "--key-id", key, "--policy-name", "default", "--policy", policy];
+        let said = self.aws(&put).await;
         assert!(said.success, "{}", said.stderr);
     }
 

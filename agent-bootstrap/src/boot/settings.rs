@@ -5,20 +5,12 @@ pub mod reader;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aws::StoredToken;
 use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
 use reader::Reader;
 pub use reader::{Fault, Faults};
-
-/// Where the agent token lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenSource {
-    /// ARN (or name) of a Secrets Manager secret.
-    SecretsManager(String),
-    /// Path of an SSM SecureString parameter.
-    Parameter(String),
-}
 
 /// All settings of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +33,7 @@ pub struct AgentSettings {
     /// Base URL of the agent API.
     pub endpoint: String,
     /// Where the registration token lies.
-    pub token: TokenSource,
+    pub token: StoredToken,
     /// Agents on this instance.
     pub count: u32,
     /// Tags beyond those of every stack, `key=value`.
@@ -120,8 +112,8 @@ fn agents(reader: &mut Reader) -> AgentSettings {
         reader.fault("agent-endpoint", "is no http:// or https:// URL");
     }
     let token = match reader.required("agent-token") {
-        text if text.starts_with("ssm:") => TokenSource::Parameter(text["ssm:".len()..].to_owned()),
-        text if text.starts_with("arn:") || text.is_empty() => TokenSource::SecretsManager(text),
+        text if text.starts_with("ssm:") => StoredToken::Parameter(text["ssm:".len()..].to_owned()),
+        text if text.starts_with("arn:") || text.is_empty() => StoredToken::SecretsManager(text),
         _ => {
             // The value is not repeated: it may be the token itself.
             reader.fault(
@@ -129,7 +121,7 @@ fn agents(reader: &mut Reader) -> AgentSettings {
                 "is neither a Secrets Manager ARN nor `ssm:` and a parameter's path; \
                 never put the token itself here",
             );
-            TokenSource::SecretsManager(String::new())
+            StoredToken::SecretsManager(String::new())
         }
     };
     AgentSettings {

@@ -126,7 +126,12 @@ async fn online(config: &SecretsConfig, environment: &Environment) -> Result<Rep
         });
     }
     // Reading an encrypted object is the only proof of decryption that needs no permission of its own.
-    if loaded.faults.iter().all(|f| f.code != 77) && !loaded.bundle.contents.is_empty() {
+    if loaded.bundle.contents.is_empty() && loaded.faults.is_empty() {
+        notes.push(
+            "there is no object to read: whether this role may decrypt shows with the first upload"
+                .to_owned(),
+        );
+    } else if loaded.faults.iter().all(|f| f.code != 77) {
         notes.push("this role may decrypt every object listed".to_owned());
     }
     Ok(report(loaded, config, format!("s3://{}", config.bucket), notes).await)

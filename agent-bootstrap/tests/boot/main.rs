@@ -115,7 +115,7 @@ async fn without_its_token_an_instance_is_given_back() {
             77,
             TOKEN_ARN,
         ),
-        (Ok("  \n"), 78, "put the token there and boot again"),
+        (Ok("  \n"), 78, "agent token there, and boot again"),
         (Ok("{\"password\": \"x\"}"), 78, TOKEN_ARN),
     ];
     for (answer, code, words) in cases {
