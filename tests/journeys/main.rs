@@ -12,6 +12,7 @@ mod lab_cli;
 mod leftovers;
 mod lone_cloud;
 mod parameters;
+mod public_ecr;
 mod scene;
 mod secrets_policy;
 mod secrets_stay;

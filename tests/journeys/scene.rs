@@ -145,9 +145,20 @@ impl Scene {
 
     /// `agent-bootstrap` as somebody on the group's first instance runs it: under its root and its role.
     pub async fn on_instance(&self, arguments: &[&str]) -> Said {
+        self.on_instance_with(arguments, "").await
+    }
+
+    /// The same with something to read on stdin.
+    pub async fn on_instance_with(&self, arguments: &[&str], stdin: &str) -> Said {
+        let input = self.lab.folder().join("stdin");
+        std::fs::write(&input, stdin).unwrap();
         let id = &self.group().members[0].id;
         let mut command = Command::new(self.lab.programs().join("agent-bootstrap"));
-        command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin");
+        command
+            .args(arguments)
+            .stdin(std::fs::File::open(&input).unwrap())
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin");
         command.env("TIDEMARK_ROOT", self.lab.instances().folder(id));
         command.env("AWS_ENDPOINT_URL", self.lab.endpoint().url()).env("AWS_REGION", lab::lab::REGION);
         command

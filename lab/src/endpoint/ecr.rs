@@ -1,5 +1,8 @@
-//! What ECR does and moto does not: a token that is still good when it is handed out.
+//! What ECR does and moto does not: tokens that are still good when they are handed out, and the public registry's.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -22,4 +25,12 @@ pub(super) fn fresh(call: &Call, mut answer: Answer, now: Timestamp) -> Answer {
     }
     answer.body = body.to_string().into();
     answer
+}
+
+/// The public registry's answer to `GetAuthorizationToken`; moto knows no such service.
+pub(super) fn public(now: Timestamp) -> Answer {
+    let token = STANDARD.encode(format!("AWS:lab-public-{}", now.as_second()));
+    let data = json!({"authorizationToken": token, "expiresAt": (now + LIFE).as_second()});
+    let body = json!({"authorizationData": data}).to_string();
+    Answer::new(StatusCode::OK, "application/x-amz-json-1.1", body)
 }

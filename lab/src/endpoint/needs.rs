@@ -68,10 +68,21 @@ pub fn needs(call: &Call, headers: &HeaderMap) -> Vec<Need> {
         );
     }
     let action = format!("{}:{}", call.service, iam_name(&call.action));
-    targets(call)
+    let mut needs: Vec<Need> = targets(call)
         .into_iter()
         .map(|on| Need { action: action.clone(), on, context: context.clone() })
-        .collect()
+        .collect();
+    if action == "ecr-public:GetAuthorizationToken" {
+        needs.push(bearer_token("ecr-public.amazonaws.com"));
+    }
+    needs
+}
+
+/// Tokens of some services are made by STS, on the caller's own right to them.
+fn bearer_token(service: &str) -> Need {
+    let mut context = Context::default();
+    context.set("sts:AWSServiceName", service);
+    Need { action: "sts:GetServiceBearerToken".to_owned(), on: On::Arn("*".to_owned()), context }
 }
 
 /// IAM's name of an API action.

@@ -153,6 +153,7 @@ async fn own(asked: &Asked<'_>) -> Result<Option<Answer>, Refusal> {
             let done = matches!(action, "RecordLifecycleActionHeartbeat" | "CompleteLifecycleAction");
             Ok(done.then(|| Answer::autoscaling(action, &Xml::Fields(vec![]))))
         }
+        ("ecr-public", "GetAuthorizationToken") => Ok(Some(ecr::public(asked.now))),
         ("cloudformation", "SignalResource") => signal(shared, call).await.map(Some),
         _ => Ok(None),
     }
