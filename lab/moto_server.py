@@ -260,10 +260,12 @@ def delete_routes_with_vpc():
 
 
 def update_groups_in_place():
-    """Replaces a group's definition at once: moto deletes the group and makes it anew, and in between there is none."""
+    """Replaces a group's definition at once: moto deletes the group and makes it anew, and in between there is none.
+    The group stays the one it was."""
 
     def update(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
         group = cls.create_from_cloudformation_json(new_resource_name, cloudformation_json, account_id, region_name)
+        group._id, group.created_time = original_resource._id, original_resource.created_time
         original_resource.set_desired_capacity(0)
         return group
 

@@ -4,7 +4,7 @@
 //! - [`decide`]: the whole policy, pure; [`rollout`] says whose turn an update is; [`attempts`] and [`jobs`] are
 //!   what it remembers.
 //! - [`keeper`]: the one task that observes, asks `decide` and carries out its steps.
-//! - [`group`], [`metadata`]: ports. [`autoscaling`] is the group's adapter, [`fake_group`] its double for tests.
+//! - [`group`], [`metadata`], [`settings`]: ports. [`autoscaling`] is the group's adapter, [`fake_group`] its double for tests.
 //! - [`protocol`], [`server`], [`client`]: how hooks and people talk to it.
 
 pub mod attempts;
@@ -19,6 +19,7 @@ pub mod metadata;
 pub mod protocol;
 pub mod rollout;
 pub mod server;
+pub mod settings;
 
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use autoscaling::AutoScalingGroup;
 use decide::Policy;
 use keeper::{Keeper, Orders, Ports};
 use metadata::ImdsMetadata;
+use settings::UserDataSettings;
 
 /// Arguments of `watch`.
 #[derive(Debug, clap::Args)]
@@ -70,6 +72,7 @@ pub async fn run(layout: &Layout, args: WatchArgs) -> Result<(), Failure> {
     let ports = Ports {
         group: AutoScalingGroup::new(&session, group, &identity.instance_id),
         metadata: ImdsMetadata(Imds::new()),
+        settings: UserDataSettings::new(session.clone(), Imds::new(), layout.clone()),
         units,
     };
     let keeper = Keeper::new(ports, orders(layout, &instance))?;
@@ -96,6 +99,7 @@ fn orders(layout: &Layout, instance: &InstanceFile) -> Orders {
             has_hook: watch.terminating_hook.is_some(),
             heartbeat_interval: watch.heartbeat_interval,
             update_check: watch.update_check,
+            update_concurrency: watch.update_concurrency,
         },
         hook: watch.terminating_hook.clone(),
         poll_interval: watch.poll_interval,

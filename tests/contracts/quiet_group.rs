@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use lab::endpoint::Endpoint;
-use lab::group::model::{Definition, Group, Hook, TemplateRef, Transition};
+use lab::group::model::{Definition, Distribution, Group, Hook, TemplateRef, Transition};
 use lab::group::service::{Groups, LaunchData, LaunchTemplates};
 use lab::instances::{InstanceOrder, Instances, LaunchFailed};
 use tokio::task::JoinHandle;
@@ -32,10 +32,15 @@ impl Drop for QuietGroup {
 impl QuietGroup {
     /// A group with these limits, whose instances a launching hook holds back if `held`.
     pub async fn start(min: u32, max: u32, held: bool) -> Self {
+        Self::of(definition(min, max, held)).await
+    }
+
+    /// A group as defined.
+    pub async fn of(definition: Definition) -> Self {
         let endpoint = Endpoint::start("http://127.0.0.1:9").await.unwrap();
         let groups = Groups::new(Box::new(Machines), Arc::new(Machines));
         endpoint.set_autoscaling(Arc::clone(&groups) as Arc<_>);
-        groups.define(definition(min, max, held));
+        groups.define(definition);
         let keeper = tokio::spawn(Arc::clone(&groups).run());
         Self { endpoint, groups, keeper }
     }
@@ -88,7 +93,8 @@ impl Instances for Machines {
     fn tell_target_state(&self, _id: &str, _state: &'static str) {}
 }
 
-fn definition(min: u32, max: u32, held: bool) -> Definition {
+/// With a mixed instances policy, as the stack's.
+pub fn definition(min: u32, max: u32, held: bool) -> Definition {
     let hook = |name: &str, transition| Hook {
         name: name.to_owned(),
         transition,
@@ -107,7 +113,13 @@ fn definition(min: u32, max: u32, held: bool) -> Definition {
         zones: vec!["us-east-1a".to_owned()],
         subnets: "subnet-1".to_owned(),
         template: TemplateRef { id: "lt-1".to_owned(), name: "ci".to_owned(), version: "1".to_owned() },
-        types: Vec::new(),
+        types: vec!["t3.small".to_owned(), "t3a.small".to_owned()],
+        mixed: Some(Distribution {
+            on_demand_strategy: "prioritized".to_owned(),
+            on_demand_base: 0,
+            on_demand_percentage: 100,
+            spot_strategy: "lowest-price".to_owned(),
+        }),
         grace: SignedDuration::ZERO,
         hooks: std::iter::once(hook(HOOK, Transition::Terminating)).chain(launching).collect(),
         tags: Vec::new(),

@@ -4,9 +4,10 @@ use agent_bootstrap::watch::autoscaling::AutoScalingGroup;
 use agent_bootstrap::watch::fake_group::FakeGroup;
 use agent_bootstrap::watch::group::{Group, Member, Refusal, Size};
 use agent_bootstrap::watch::rollout::TemplateVersion;
+use lab::group::model::Definition;
 use lifecycle::AwsState;
 
-use crate::quiet_group::{GROUP, HOOK, QuietGroup};
+use crate::quiet_group::{GROUP, HOOK, QuietGroup, definition};
 
 /// Makes groups of one instance.
 trait Stage {
@@ -110,6 +111,17 @@ async fn tells_what_instances_are_launched_from(mut stage: impl Stage) {
     assert_eq!((rollout.desired, &rollout.template), (1, &first));
     let peers: Vec<_> = rollout.peers.iter().map(|peer| (&peer.state, &peer.template)).collect();
     assert_eq!(peers, [(&AwsState::InService, &first)]);
+}
+
+/// A group without a mixed instances policy names its launch template itself.
+#[tokio::test]
+async fn a_plain_group_tells_its_launch_template_too() {
+    let lab = QuietGroup::of(Definition { mixed: None, ..definition(0, 3, false) }).await;
+    lab.desire(1).await;
+    let group = lab.until(|g| g.in_service() == 1).await;
+    let adapter = AutoScalingGroup::new(&lab.session().await, GROUP, &group.members[0].id);
+    let first = Some(TemplateVersion { template: "lt-1".to_owned(), version: "1".to_owned() });
+    assert_eq!(adapter.describe_rollout().await.unwrap().template, first);
 }
 
 async fn ends_for_a_successor_at_the_minimum_too(mut stage: impl Stage) {

@@ -13,6 +13,7 @@ mod leftovers;
 mod lone_cloud;
 mod parameters;
 mod public_ecr;
+mod rolls;
 mod scene;
 mod secrets_policy;
 mod secrets_stay;

@@ -9,17 +9,35 @@ use crate::failure::Failure;
 /// Settings larger than this are a mistake (a log, an archive), not settings.
 const MOST_BYTES: usize = 256 * 1024;
 
+/// Where a settings part by reference lies.
+enum Reference<'a> {
+    S3(&'a str),
+    Parameter(&'a str),
+}
+
+fn reference(part: &str) -> Option<Reference<'_>> {
+    let part = part.trim();
+    if part.contains(char::is_whitespace) {
+        return None;
+    }
+    let s3 = part.strip_prefix("s3://").map(Reference::S3);
+    s3.or_else(|| part.strip_prefix("ssm:").map(Reference::Parameter))
+}
+
+/// Does a settings part only say where the settings lie?
+#[must_use]
+pub fn is_reference(part: &str) -> bool {
+    reference(part).is_some()
+}
+
 /// A settings part that is only `s3://bucket/key` or `ssm:/path` stands for what lies there.
 ///
 /// # Errors
 /// When it cannot be fetched.
 pub async fn resolve(session: &Session, part: String) -> Result<String, Failure> {
-    let reference = part.trim();
-    if let Some(path) = reference.strip_prefix("s3://").filter(|p| !p.contains(char::is_whitespace)) {
-        return s3(session, path).await;
-    }
-    match reference.strip_prefix("ssm:").filter(|p| !p.contains(char::is_whitespace)) {
-        Some(name) => Ok(parameter(session, name).await?.expose_secret().to_owned()),
+    match reference(&part) {
+        Some(Reference::S3(path)) => s3(session, path).await,
+        Some(Reference::Parameter(name)) => Ok(parameter(session, name).await?.expose_secret().to_owned()),
         None => Ok(part),
     }
 }

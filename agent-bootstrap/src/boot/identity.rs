@@ -91,6 +91,9 @@ pub struct InstanceFile {
     pub agent_program: String,
     /// What `watch` goes by.
     pub watch: WatchSettings,
+    /// Digest of the settings that it booted with; none where an older boot wrote the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings_digest: Option<String>,
 }
 
 impl InstanceFile {
@@ -104,6 +107,7 @@ impl InstanceFile {
             agents: settings.agents.count,
             agent_program,
             watch: settings.watch.clone(),
+            settings_digest: Some(settings.digest.clone()),
         }
     }
 

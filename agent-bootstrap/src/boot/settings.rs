@@ -1,16 +1,17 @@
 //! An instance's settings: parts of YAML merged key by key into one typed value. `docs/settings.md` lists them.
 
 pub mod reader;
+pub mod watch;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use aws::StoredToken;
-use jiff::SignedDuration;
 use serde_json::{Map, Value};
+use sha2::Digest as _;
 
 use reader::Reader;
 pub use reader::{Fault, Faults};
+pub use watch::WatchSettings;
 
 /// All settings of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Settings {
     pub hooks_env: BTreeMap<String, String>,
     /// What `watch` goes by.
     pub watch: WatchSettings,
+    /// Tells these settings from others; the same for parts that say the same, whatever their form.
+    pub digest: String,
 }
 
 /// How agents run.
@@ -46,24 +49,6 @@ pub struct AgentSettings {
     pub program: String,
 }
 
-/// What `watch` goes by; kept in the instance file.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct WatchSettings {
-    /// How long all agents are idle before protection drops; `None` is never.
-    pub idle_period: Option<SignedDuration>,
-    /// Time from one look to the next.
-    pub poll_interval: SignedDuration,
-    /// How long the instance is idle before it retires itself because no scaler acts; `None` is never.
-    pub fail_safe_after: Option<SignedDuration>,
-    /// The group's terminating lifecycle hook, if it has one.
-    pub terminating_hook: Option<String>,
-    /// Time from one heartbeat of that hook to the next.
-    pub heartbeat_interval: SignedDuration,
-    /// Time from one look for a newer launch template to the next.
-    pub update_check: SignedDuration,
-}
-
 /// Merges the parts, later ones winning key by key, and reads them.
 ///
 /// # Errors
@@ -82,8 +67,9 @@ pub fn read(parts: &[String]) -> Result<Settings, Faults> {
     if parts.is_empty() {
         faults.push(Fault::new("user data", "holds no part application/x-tidemark+yaml"));
     }
+    let digest = digest(&merged);
     let mut reader = Reader::new(merged, faults);
-    let settings = typed(&mut reader);
+    let settings = typed(&mut reader, digest);
     reader.finish(settings)
 }
 
@@ -95,13 +81,21 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-fn typed(reader: &mut Reader) -> Settings {
+/// The scaler's settings do not count: they change nothing on an instance.
+fn digest(merged: &Map<String, Value>) -> String {
+    let own: BTreeMap<_, _> = merged.iter().filter(|(name, _)| !reader::is_of_scaler(name)).collect();
+    let text = serde_json::json!(own).to_string();
+    hex::encode(sha2::Sha256::digest(text.as_bytes()))
+}
+
+fn typed(reader: &mut Reader, digest: String) -> Settings {
     Settings {
         stack: reader.word("stack"),
         queue: reader.word("queue"),
         agents: agents(reader),
         hooks_env: hooks_env(reader),
-        watch: watch(reader),
+        watch: watch::read(reader),
+        digest,
     }
 }
 
@@ -157,28 +151,6 @@ fn hooks_env(reader: &mut Reader) -> BTreeMap<String, String> {
     }
     values.extend(reader.environment("hooks-env"));
     values
-}
-
-fn watch(reader: &mut Reader) -> WatchSettings {
-    let idle_period = reader.period_or_never("idle-period", Some(SignedDuration::from_secs(600)));
-    let fail_safe_default =
-        idle_period.map(|idle| idle.saturating_mul(3).saturating_add(SignedDuration::from_secs(600)));
-    WatchSettings {
-        idle_period,
-        fail_safe_after: reader.period_or_never("fail-safe-after", fail_safe_default),
-        poll_interval: reader.period(
-            "poll-interval",
-            SignedDuration::from_secs(1),
-            Duration::from_millis(10),
-        ),
-        heartbeat_interval: reader.period(
-            "heartbeat-interval",
-            SignedDuration::from_secs(300),
-            Duration::from_millis(10),
-        ),
-        update_check: reader.period("update-check", SignedDuration::from_secs(60), Duration::from_millis(10)),
-        terminating_hook: reader.text("terminating-hook"),
-    }
 }
 
 #[cfg(test)]

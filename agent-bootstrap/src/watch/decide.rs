@@ -5,6 +5,7 @@ use lifecycle::{AwsState, Reason, State};
 
 use super::attempts::Attempts;
 use super::group::Size;
+use super::rollout::Newer;
 
 /// What the stack wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +20,10 @@ pub struct Policy {
     pub has_hook: bool,
     /// Time between two heartbeats of that hook.
     pub heartbeat_interval: SignedDuration,
-    /// Time between two looks for a newer launch template.
+    /// Time between two looks for a newer launch template or changed settings.
     pub update_check: SignedDuration,
+    /// How many instances may be away at once for an update.
+    pub update_concurrency: u32,
 }
 
 /// For how long a job waits to be let in before it is refused.
@@ -46,8 +49,8 @@ pub struct Observed {
     pub idle_since: Timestamp,
     /// The group's limits, and when they were heard.
     pub size: Option<(Size, Timestamp)>,
-    /// Is it this instance's turn to leave for a successor of a newer launch template, and when was that heard?
-    pub turn: Option<(bool, Timestamp)>,
+    /// What a successor would have, if it is this instance's turn to leave for one, and when that was found out.
+    pub turn: Option<(Option<Newer>, Timestamp)>,
     /// Agents that run.
     pub agents: Option<usize>,
     /// Were the agents told to leave?
@@ -68,7 +71,7 @@ pub enum Action {
     DescribeInstance,
     /// Ask the group for its limits.
     DescribeSize,
-    /// Ask the group what instances are launched from.
+    /// Ask the group what instances are launched from, and whether the settings have changed.
     DescribeRollout,
     /// Take protection from scale-in.
     Protect,
@@ -238,9 +241,17 @@ fn update(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Step> {
         return Vec::new();
     }
     match seen.turn.filter(|(_, at)| now.duration_since(*at) < policy.update_check) {
-        None => step(Action::DescribeRollout, "is there a newer launch template?"),
-        Some((false, _)) => Vec::new(),
-        Some((true, _)) => step(Action::Drain(Reason::Update), "the group names a newer launch template"),
+        None => {
+            step(Action::DescribeRollout, "is there a newer launch template, or are there other settings?")
+        }
+        Some((None, _)) => Vec::new(),
+        Some((Some(newer), _)) => step(
+            Action::Drain(Reason::Update),
+            match newer {
+                Newer::Template => "the group names a newer launch template",
+                Newer::Settings => "the settings have changed",
+            },
+        ),
     }
 }
 

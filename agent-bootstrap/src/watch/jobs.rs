@@ -1,6 +1,6 @@
 //! The jobs that run here, kept in a file so that a restarted `watch` still knows them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -29,13 +29,16 @@ pub struct Memory {
     pub jobs: BTreeMap<String, Job>,
     /// Since when nothing runs.
     pub idle_since: Timestamp,
+    /// Instances in service when the settings were last seen as they were at boot; none before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elders: Option<BTreeSet<String>>,
 }
 
 impl Memory {
     /// Of an instance that was just born.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        Self { state: State::Booting, jobs: BTreeMap::new(), idle_since: now }
+        Self { state: State::Booting, jobs: BTreeMap::new(), idle_since: now, elders: None }
     }
 
     /// Reads what a former `watch` left. A file that cannot be read is an error, not an empty memory: a job may run.

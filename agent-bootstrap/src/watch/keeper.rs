@@ -12,7 +12,9 @@ use super::group::{Group, Refusal, Size};
 use super::jobs::Memory;
 use super::metadata::Metadata;
 use super::protocol::{Answer, Request, Status};
+use super::rollout::{Newer, SettingsNews};
 use super::server::Call;
+use super::settings::NewestSettings;
 use crate::failure::Failure;
 use crate::units::UnitManager;
 use crate::units::process::Process;
@@ -21,11 +23,13 @@ use crate::units::process::Process;
 const MOST_JOBS: usize = 1000;
 
 /// What a keeper works with.
-pub struct Ports<G, M> {
+pub struct Ports<G, M, S> {
     /// The group.
     pub group: G,
     /// The metadata.
     pub metadata: M,
+    /// The settings that the user data names.
+    pub settings: S,
     /// The agents.
     pub units: Box<dyn UnitManager>,
 }
@@ -57,15 +61,15 @@ struct Waiting {
 }
 
 /// Owns what is known about this instance.
-pub struct Keeper<G, M> {
-    ports: Ports<G, M>,
+pub struct Keeper<G, M, S> {
+    ports: Ports<G, M, S>,
     orders: Orders,
     memory: Memory,
     waiting: Vec<Waiting>,
     target: Option<AwsState>,
     protected: Option<(bool, Timestamp)>,
     size: Option<(Size, Timestamp)>,
-    turn: Option<(bool, Timestamp)>,
+    turn: Option<(Option<Newer>, Timestamp)>,
     agents: Option<usize>,
     agents_told: bool,
     heartbeat: Option<Timestamp>,
@@ -73,12 +77,12 @@ pub struct Keeper<G, M> {
     attempts: Attempts,
 }
 
-impl<G: Group, M: Metadata> Keeper<G, M> {
+impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
     /// A keeper that remembers what a former one knew.
     ///
     /// # Errors
     /// When the memory cannot be read.
-    pub fn new(ports: Ports<G, M>, orders: Orders) -> Result<Self, Failure> {
+    pub fn new(ports: Ports<G, M, S>, orders: Orders) -> Result<Self, Failure> {
         let memory = Memory::load(&orders.memory)?.unwrap_or_else(|| Memory::new(Timestamp::now()));
         Ok(Self {
             ports,
@@ -242,7 +246,7 @@ impl<G: Group, M: Metadata> Keeper<G, M> {
             }
             Action::DescribeSize => self.size = Some((group.describe_size().await?, Timestamp::now())),
             Action::DescribeRollout => {
-                let turn = group.describe_rollout().await?.is_turn_of(&self.orders.instance);
+                let turn = self.look_for_update().await?;
                 self.turn = Some((turn, Timestamp::now()));
             }
             Action::Protect => {
@@ -294,6 +298,23 @@ impl<G: Group, M: Metadata> Keeper<G, M> {
             Action::Retire => self.enter(Event::Drained),
         }
         Ok(())
+    }
+
+    /// Settings that cannot be read (or would not boot) are unknown: nobody leaves for their sake.
+    async fn look_for_update(&mut self) -> Result<Option<Newer>, Refusal> {
+        let changed = self.ports.settings.have_changed().await;
+        let rollout = self.ports.group.describe_rollout().await?;
+        match &changed {
+            Ok(false) => self.memory.elders = Some(rollout.in_service()),
+            Ok(true) => {}
+            Err(failure) => {
+                self.say(&serde_json::json!({ "settings": "unknown", "failed": failure.message }))
+            }
+        }
+        // A change before the first look: all that are there may have the old ones.
+        let elders = self.memory.elders.get_or_insert_with(|| rollout.in_service());
+        let settings = SettingsNews { changed: changed.unwrap_or(false), elders };
+        Ok(rollout.turn_of(&self.orders.instance, settings, self.orders.policy.update_concurrency))
     }
 
     /// What a refusal tells.

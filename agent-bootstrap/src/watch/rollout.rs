@@ -1,4 +1,6 @@
-//! Is it this instance's turn to make room for a newer launch template? Pure.
+//! Is it this instance's turn to make room for a successor of a newer launch template or of newer settings? Pure.
+
+use std::collections::BTreeSet;
 
 use lifecycle::AwsState;
 
@@ -12,9 +14,13 @@ pub struct TemplateVersion {
 }
 
 impl TemplateVersion {
+    fn number(&self) -> Option<u64> {
+        self.version.parse().ok()
+    }
+
     /// Is it an earlier version of the same template? Unknown is no.
     fn is_older_than(&self, other: &Self) -> bool {
-        let numbers = self.version.parse::<u64>().ok().zip(other.version.parse::<u64>().ok());
+        let numbers = self.number().zip(other.number());
         !self.template.is_empty()
             && self.template == other.template
             && numbers.is_some_and(|(own, others)| own < others)
@@ -32,6 +38,12 @@ pub struct Peer {
     pub template: Option<TemplateVersion>,
 }
 
+impl Peer {
+    fn is_in_service(&self) -> bool {
+        self.state == AwsState::InService
+    }
+}
+
 /// The whole group as of one answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollout {
@@ -43,94 +55,70 @@ pub struct Rollout {
     pub peers: Vec<Peer>,
 }
 
+/// What a successor has that this instance lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Newer {
+    /// The group names a newer version of its launch template.
+    Template,
+    /// Settings that the user data names by reference say something else by now.
+    Settings,
+}
+
+/// The settings by reference, as one instance knows them: the group's answer does not tell who has which.
+#[derive(Debug, Clone, Copy)]
+pub struct SettingsNews<'a> {
+    /// Do they say something else than at this instance's boot?
+    pub changed: bool,
+    /// Instances that were in service when they were last seen unchanged: so they, too, have the old ones.
+    pub elders: &'a BTreeSet<String>,
+}
+
 impl Rollout {
-    /// May this instance leave for its successor? One at a time: the group is complete, nobody comes or goes, and
-    /// this is the first of its outdated instances by id. A draining instance is in service for all the others see, so
-    /// only an order that all of them know keeps them from draining together.
+    /// Instances in service.
+    pub fn in_service(&self) -> BTreeSet<String> {
+        self.peers.iter().filter(|peer| peer.is_in_service()).map(|peer| peer.id.clone()).collect()
+    }
+
+    /// May this instance leave for its successor, and what does that one have? At most `at_once` are away: the first
+    /// of its outdated instances by version and id, less those that desired capacity lacks. A draining instance is in
+    /// service for all the others see, so only an order that all of them know keeps more from draining together; what
+    /// becomes outdated later has a later version, so it never comes before one that drains already.
     #[must_use]
-    pub fn is_turn_of(&self, id: &str) -> bool {
-        let Some(wanted) = &self.template else { return false };
-        let present = i32::try_from(self.peers.len()).unwrap_or(i32::MAX);
-        let stays = |peer: &Peer| matches!(peer.state, AwsState::InService | AwsState::Standby);
-        let settled = present >= self.desired && self.peers.iter().all(stays);
-        let outdated = self.peers.iter().filter(|peer| {
-            let is_older = peer.template.as_ref().is_some_and(|own| own.is_older_than(wanted));
-            is_older && peer.state == AwsState::InService
-        });
-        settled && outdated.map(|peer| peer.id.as_str()).min() == Some(id)
+    pub fn turn_of(&self, id: &str, settings: SettingsNews<'_>, at_once: u32) -> Option<Newer> {
+        let own = self.peers.iter().find(|peer| peer.id == id && peer.is_in_service())?;
+        let newer = match (self.is_outdated(own), settings.changed) {
+            (true, _) => Newer::Template,
+            (false, true) => Newer::Settings,
+            (false, false) => return None,
+        };
+        let mut outdated: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|peer| peer.is_in_service())
+            .filter(|peer| {
+                let elder = settings.changed && settings.elders.contains(&peer.id);
+                peer.id == id || elder || self.is_outdated(peer)
+            })
+            .map(|peer| (peer.template.as_ref().and_then(TemplateVersion::number), peer.id.as_str()))
+            .collect();
+        outdated.sort_unstable();
+        let before = outdated.iter().position(|(_, peer)| *peer == id)?;
+        (before < self.free(at_once)).then_some(newer)
+    }
+
+    fn is_outdated(&self, peer: &Peer) -> bool {
+        let wanted = self.template.as_ref();
+        peer.template.as_ref().zip(wanted).is_some_and(|(own, wanted)| own.is_older_than(wanted))
+    }
+
+    /// How many may be away beyond those that are: on their way in, or not there yet.
+    fn free(&self, at_once: u32) -> usize {
+        let stays = |peer: &&Peer| matches!(peer.state, AwsState::InService | AwsState::Standby);
+        let desired = usize::try_from(self.desired).unwrap_or(0);
+        let away = desired.saturating_sub(self.peers.iter().filter(stays).count());
+        usize::try_from(at_once).unwrap_or(usize::MAX).saturating_sub(away)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn version(version: &str) -> Option<TemplateVersion> {
-        Some(TemplateVersion { template: "lt-1".to_owned(), version: version.to_owned() })
-    }
-
-    fn peer(id: &str, state: AwsState, own: &str) -> Peer {
-        Peer { id: id.to_owned(), state, template: version(own) }
-    }
-
-    fn group(wanted: &str, peers: &[Peer]) -> Rollout {
-        Rollout { desired: 2, template: version(wanted), peers: peers.to_vec() }
-    }
-
-    #[test]
-    fn an_outdated_instance_goes_when_the_group_is_complete_and_it_is_the_first() {
-        use AwsState::InService;
-        let (old, new) = (peer("i-1", InService, "9"), peer("i-2", InService, "10"));
-        let pair = |other: Peer| group("10", &[old.clone(), other]);
-        let foreign = Some(TemplateVersion { template: "lt-2".to_owned(), version: "1".to_owned() });
-        let cases = [
-            ("alone outdated", pair(new.clone()), true),
-            ("first of two", pair(peer("i-2", InService, "9")), true),
-            ("second of two", pair(peer("i-0", InService, "9")), false),
-            ("current", group("9", &[old.clone(), new.clone()]), false),
-            ("newer than the group", group("8", &[old.clone(), new.clone()]), false),
-            ("latest", group("$Latest", &[old.clone(), new.clone()]), false),
-            ("default", group("$Default", &[old.clone(), new.clone()]), false),
-            ("another boots", pair(peer("i-2", AwsState::Pending, "10")), false),
-            ("another is held at launch", pair(peer("i-2", AwsState::PendingWait, "10")), false),
-            ("another stands by", pair(peer("i-0", AwsState::Standby, "9")), true),
-            ("another leaves", pair(peer("i-2", AwsState::TerminatingWait, "9")), false),
-            ("the successor is not there yet", group("10", std::slice::from_ref(&old)), false),
-            ("a launch configuration", Rollout { template: None, ..pair(new.clone()) }, false),
-            ("another template", Rollout { template: foreign, ..pair(new.clone()) }, false),
-            (
-                "its own is unknown",
-                group("10", &[Peer { template: None, ..old.clone() }, new.clone()]),
-                false,
-            ),
-            ("not in the group", group("10", &[new.clone(), peer("i-3", InService, "10")]), false),
-        ];
-        for (name, rollout, expected) in cases {
-            assert_eq!(rollout.is_turn_of("i-1"), expected, "{name}");
-        }
-    }
-
-    fn peers() -> impl Strategy<Value = Vec<(AwsState, u8)>> {
-        let states = [AwsState::InService, AwsState::InService, AwsState::Pending, AwsState::TerminatingWait];
-        proptest::collection::vec((proptest::sample::select(states.to_vec()), 1..4u8), 0..6)
-    }
-
-    proptest! {
-        #[test]
-        fn never_two_at_once_and_none_beside_one_that_comes_or_goes(
-            peers in peers(),
-            desired in 0..6i32,
-        ) {
-            let peers: Vec<Peer> = peers
-                .into_iter()
-                .enumerate()
-                .map(|(n, (state, own))| peer(&format!("i-{n}"), state, &own.to_string()))
-                .collect();
-            let rollout = Rollout { desired, ..group("3", &peers) };
-            let turns = peers.iter().filter(|peer| rollout.is_turn_of(&peer.id)).count();
-            let moving = peers.iter().any(|peer| peer.state != AwsState::InService);
-            prop_assert!(turns <= usize::from(!moving));
-        }
-    }
-}
+mod tests;

@@ -189,3 +189,25 @@ async fn an_outdated_instance_finishes_its_job_and_leaves_for_a_successor() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn changed_settings_are_an_update_and_unreadable_ones_are_not() {
+    LocalSet::new()
+        .run_until(async {
+            let mut stage = Stage::new(Some(HOOK));
+            stage.orders.policy.idle_period = None;
+            *stage.settings_changed.borrow_mut() = None;
+            stage.watch().await;
+            stage.until("the agent runs", |s| s.state == State::Ready).await;
+            for _ in 0..50 {
+                assert_eq!(stage.status().await.state, State::Ready);
+            }
+            *stage.settings_changed.borrow_mut() = Some(true);
+            let update = State::Draining(Reason::Update);
+            stage.until("it drains", |s| s.state == update).await;
+            stage.agent.borrow_mut().runs = false;
+            stage.until("it lets go", |s| matches!(s.state, State::Retired(_))).await;
+            assert_eq!(stage.group.calls(), ["replace", "complete terminating"]);
+        })
+        .await;
+}

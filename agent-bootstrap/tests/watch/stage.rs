@@ -15,6 +15,7 @@ use agent_bootstrap::watch::group::Size;
 use agent_bootstrap::watch::keeper::{Keeper, Orders, Ports};
 use agent_bootstrap::watch::protocol::{Answer, Request, Status};
 use agent_bootstrap::watch::server;
+use agent_bootstrap::watch::settings::NewestSettings;
 use jiff::SignedDuration;
 use lifecycle::AwsState;
 use tokio::sync::{mpsc, oneshot};
@@ -47,7 +48,18 @@ impl UnitManager for Agents {
     }
 }
 
+/// What reading the settings anew tells: changed or not, or that they cannot be read.
+struct Settings(Rc<RefCell<Option<bool>>>);
+
+impl NewestSettings for Settings {
+    async fn have_changed(&self) -> Result<bool, Failure> {
+        let read = *self.0.borrow();
+        read.ok_or_else(|| Failure::unavailable("s3:GetObject on s3://b/settings.yml: no answer".to_owned()))
+    }
+}
+
 pub struct Stage {
+    pub settings_changed: Rc<RefCell<Option<bool>>>,
     pub group: FakeGroup,
     pub agent: Rc<RefCell<Agent>>,
     pub orders: Orders,
@@ -80,6 +92,7 @@ impl Stage {
             has_hook: hook.is_some(),
             heartbeat_interval: SignedDuration::from_mins(5),
             update_check: SignedDuration::from_millis(20),
+            update_concurrency: 1,
         };
         let orders = Orders {
             instance: "i-1".to_owned(),
@@ -90,6 +103,7 @@ impl Stage {
             memory: layout.run().join("watch.json"),
         };
         Self {
+            settings_changed: Rc::new(RefCell::new(Some(false))),
             group: FakeGroup::new(Size { min: 0, max: 3, desired: 1 }, hook, AwsState::InService),
             agent: Rc::new(RefCell::new(Agent { runs: true, told: false })),
             orders,
@@ -103,7 +117,8 @@ impl Stage {
     pub async fn watch(&mut self) {
         self.stop().await;
         let units = Box::new(Agents(Rc::clone(&self.agent)));
-        let ports = Ports { group: self.group.clone(), metadata: self.group.clone(), units };
+        let settings = Settings(Rc::clone(&self.settings_changed));
+        let ports = Ports { group: self.group.clone(), metadata: self.group.clone(), settings, units };
         let keeper = Keeper::new(ports, self.orders.clone()).unwrap();
         let (calls, received) = mpsc::channel(64);
         let serving = tokio::spawn(server::serve(server::bind(&self.layout.watch_socket()).unwrap(), calls));

@@ -21,6 +21,7 @@ pub(super) fn definition(min: u32, max: u32) -> Definition {
         subnets: "subnet-1,subnet-2".into(),
         template: TemplateRef { id: "lt-1".into(), name: "t".into(), version: "$Latest".into() },
         types: vec!["c7a.large".into()],
+        mixed: None,
         grace: SignedDuration::from_secs(60),
         hooks: vec![Hook {
             name: "drain".into(),

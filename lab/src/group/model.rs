@@ -13,6 +13,19 @@ pub struct TemplateRef {
     pub version: String,
 }
 
+/// How a group with a mixed instances policy divides its instances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Distribution {
+    /// For example `prioritized`.
+    pub on_demand_strategy: String,
+    /// So many on-demand instances first.
+    pub on_demand_base: u32,
+    /// The share of on-demand instances beyond that, in percent.
+    pub on_demand_percentage: u32,
+    /// For example `lowest-price`.
+    pub spot_strategy: String,
+}
+
 /// Which end of an instance's life a hook holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
@@ -92,6 +105,8 @@ pub struct Definition {
     pub template: TemplateRef,
     /// Instance types in order of preference; the template's own when empty.
     pub types: Vec<String>,
+    /// There with a mixed instances policy: the group then names its launch template in that alone.
+    pub mixed: Option<Distribution>,
     /// Bad health is ignored so long after the launch, when the caller asks for it.
     pub grace: SignedDuration,
     /// Lifecycle hooks.

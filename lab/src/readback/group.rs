@@ -1,11 +1,11 @@
 //! Groups' definitions, from moto.
 
 use anyhow::{Context, Result};
-use aws::autoscaling::types::{AutoScalingGroup, LifecycleHook};
+use aws::autoscaling::types::{AutoScalingGroup, LifecycleHook, MixedInstancesPolicy};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Readback;
-use crate::group::model::{Definition, Hook, Tag, TemplateRef, Transition};
+use crate::group::model::{Definition, Distribution, Hook, Tag, TemplateRef, Transition};
 
 impl Readback {
     /// All groups as the stacks define them, with their lifecycle hooks.
@@ -57,6 +57,7 @@ fn definition(group: &AutoScalingGroup, hooks: Vec<Hook>) -> Result<Definition> 
             name: template.launch_template_name().unwrap_or_default().to_owned(),
             version: template.version().unwrap_or("$Default").to_owned(),
         },
+        mixed: group.mixed_instances_policy().map(distribution),
         types: overrides.iter().filter_map(|o| o.instance_type()).map(str::to_owned).collect(),
         grace: SignedDuration::from_secs(group.health_check_grace_period().unwrap_or(0).into()),
         hooks,
@@ -71,4 +72,17 @@ fn definition(group: &AutoScalingGroup, hooks: Vec<Hook>) -> Result<Definition> 
             .collect(),
         created: Timestamp::from_second(created).unwrap_or(Timestamp::UNIX_EPOCH),
     })
+}
+
+/// What the policy leaves out has AWS's default.
+fn distribution(policy: &MixedInstancesPolicy) -> Distribution {
+    let given = policy.instances_distribution();
+    let strategy = |given: Option<&str>, usual: &str| given.unwrap_or(usual).to_owned();
+    let number = |given: Option<i32>, usual| given.and_then(|n| u32::try_from(n).ok()).unwrap_or(usual);
+    Distribution {
+        on_demand_strategy: strategy(given.and_then(|d| d.on_demand_allocation_strategy()), "prioritized"),
+        on_demand_base: number(given.and_then(|d| d.on_demand_base_capacity()), 0),
+        on_demand_percentage: number(given.and_then(|d| d.on_demand_percentage_above_base_capacity()), 100),
+        spot_strategy: strategy(given.and_then(|d| d.spot_allocation_strategy()), "lowest-price"),
+    }
 }

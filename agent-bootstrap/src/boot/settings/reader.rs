@@ -205,8 +205,7 @@ impl Reader {
 
     /// What was read, unless there were faults. Settings that nobody took are faults, but for the scaler's own.
     pub fn finish<T>(mut self, read: T) -> Result<T, Faults> {
-        let unknown: Vec<String> =
-            self.values.keys().filter(|k| *k != "scaler" && !k.starts_with("scaler-")).cloned().collect();
+        let unknown: Vec<String> = self.values.keys().filter(|k| !is_of_scaler(k)).cloned().collect();
         for name in unknown {
             let detail = match nearest(&name, &self.known) {
                 Some(known) => format!("is no setting; did you mean `{known}`?"),
@@ -216,6 +215,11 @@ impl Reader {
         }
         if self.faults.is_empty() { Ok(read) } else { Err(Faults(self.faults)) }
     }
+}
+
+/// Is it one of the scaler's settings, which are left alone here?
+pub(super) fn is_of_scaler(name: &str) -> bool {
+    name == "scaler" || name.starts_with("scaler-")
 }
 
 fn scalar(value: &Value) -> Option<String> {

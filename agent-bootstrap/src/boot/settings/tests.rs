@@ -1,4 +1,5 @@
 use super::*;
+use jiff::SignedDuration;
 use proptest::prelude::*;
 
 const STACK: &str = r#"
@@ -30,6 +31,7 @@ fn the_stacks_part_reads_as_the_template_writes_it() {
     assert_eq!(settings.watch.idle_period, Some(SignedDuration::from_secs(600)));
     assert_eq!(settings.watch.fail_safe_after, Some(SignedDuration::from_secs(2400)));
     assert_eq!(settings.watch.update_check, SignedDuration::from_secs(60));
+    assert_eq!(settings.watch.update_concurrency, 1);
     assert_eq!(settings.watch.terminating_hook.as_deref(), Some("terminating"));
     let names: Vec<&str> = settings.hooks_env.keys().map(String::as_str).collect();
     assert_eq!(
@@ -41,6 +43,22 @@ fn the_stacks_part_reads_as_the_template_writes_it() {
             "SECRETS_REQUIRE_KEY"
         ]
     );
+}
+
+#[test]
+fn the_digest_tells_settings_apart_and_not_their_form() {
+    let digest = |user: &str| with(user).unwrap().digest;
+    let plain = digest("idle-period: 5m\nhooks-env: {A: 1, B: 2}");
+    assert_eq!(plain.len(), 64);
+    for same in [
+        "# a comment\nhooks-env:\n  B: 2\n  A: 1\nidle-period: \"5m\"\n",
+        "{idle-period: 5m, hooks-env: {A: 1, B: 2}, scaler: {interval: 1}, scaler-x: 2}",
+    ] {
+        assert_eq!(digest(same), plain, "{same}");
+    }
+    for other in ["", "idle-period: 6m\nhooks-env: {A: 1, B: 2}", "idle-period: 5m\nhooks-env: {A: 1}"] {
+        assert_ne!(digest(other), plain, "{other}");
+    }
 }
 
 #[test]

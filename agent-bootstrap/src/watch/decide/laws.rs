@@ -110,7 +110,9 @@ impl World {
         match step {
             Action::DescribeInstance => self.seen.protected = Some((self.protected, self.now)),
             Action::DescribeSize => self.seen.size = Some((self.size, self.now)),
-            Action::DescribeRollout => self.seen.turn = Some((self.turn, self.now)),
+            Action::DescribeRollout => {
+                self.seen.turn = Some((self.turn.then_some(Newer::Settings), self.now));
+            }
             Action::Protect => {
                 self.protected = true;
                 self.seen.protected = Some((true, self.now));

@@ -13,6 +13,7 @@ pub(super) fn policy() -> Policy {
         heartbeat_interval: SignedDuration::from_secs(300),
         // Only the test of updates looks for them.
         update_check: SignedDuration::MAX,
+        update_concurrency: 1,
     }
 }
 
@@ -28,7 +29,7 @@ pub(super) fn ready() -> Observed {
         waiting_since: None,
         idle_since: at(0),
         size: Some((ROOM, at(0))),
-        turn: Some((false, at(0))),
+        turn: Some((None, at(0))),
         agents: Some(2),
         agents_told: false,
         heartbeat: None,
@@ -157,7 +158,7 @@ fn an_outdated_instance_drains_when_it_is_its_turn_and_leaves_for_a_successor() 
         assert_eq!(actions(&minutely, &seen, second), expected, "{name}");
     };
     let drain = [Action::Drain(Reason::Update)];
-    let turn = Observed { turn: Some((true, at(10))), ..ready() };
+    let turn = Observed { turn: Some((Some(Newer::Template), at(10))), ..ready() };
     let busy = Observed { state: State::Busy, jobs: 1, ..turn.clone() };
     case("never heard", Observed { turn: None, ..ready() }, 10, &[Action::DescribeRollout]);
     case("not its turn", ready(), 59, &[]);

@@ -41,7 +41,7 @@ fn group(group: &Group) -> Xml {
     Xml::Fields(vec![
         ("AutoScalingGroupName", Xml::text(&d.name)),
         ("AutoScalingGroupARN", Xml::text(&d.arn)),
-        ("LaunchTemplate", template(group, &d.template.version)),
+        source(group),
         ("MinSize", Xml::text(d.min)),
         ("MaxSize", Xml::text(d.max)),
         ("DesiredCapacity", Xml::text(group.desired)),
@@ -57,6 +57,25 @@ fn group(group: &Group) -> Xml {
         ("Tags", Xml::List(tags.collect())),
         ("NewInstancesProtectedFromScaleIn", Xml::text(d.protect_new)),
     ])
+}
+
+/// What instances are launched from: the launch template itself, or inside the mixed instances policy; never both.
+fn source(group: &Group) -> (&'static str, Xml) {
+    let d = &group.definition;
+    let template = template(group, &d.template.version);
+    let Some(distribution) = &d.mixed else { return ("LaunchTemplate", template) };
+    let overrides = d.types.iter().map(|name| Xml::Fields(vec![("InstanceType", Xml::text(name))]));
+    let template =
+        vec![("LaunchTemplateSpecification", template), ("Overrides", Xml::List(overrides.collect()))];
+    let distribution = vec![
+        ("OnDemandAllocationStrategy", Xml::text(&distribution.on_demand_strategy)),
+        ("OnDemandBaseCapacity", Xml::text(distribution.on_demand_base)),
+        ("OnDemandPercentageAboveBaseCapacity", Xml::text(distribution.on_demand_percentage)),
+        ("SpotAllocationStrategy", Xml::text(&distribution.spot_strategy)),
+    ];
+    let policy =
+        vec![("LaunchTemplate", Xml::Fields(template)), ("InstancesDistribution", Xml::Fields(distribution))];
+    ("MixedInstancesPolicy", Xml::Fields(policy))
 }
 
 fn template(group: &Group, version: &str) -> Xml {

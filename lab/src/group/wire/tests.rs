@@ -1,5 +1,6 @@
 use super::*;
 use crate::group::laws::group_with;
+use crate::group::model::Distribution;
 
 fn params(pairs: &[(&str, &str)]) -> Params {
     pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
@@ -122,6 +123,29 @@ fn a_terminated_instance_waits_for_its_hook_and_the_history_says_so() {
     assert!(groups["g"].member("i-0").unwrap().waits.is_empty());
     let history = call(&mut groups, "DescribeScalingActivities", &[("AutoScalingGroupName", "g")]).unwrap();
     assert!(history.contains("in response to a user request"), "{history}");
+}
+
+#[test]
+fn a_mixed_group_names_its_launch_template_in_its_policy_alone() {
+    let mut groups = one_group();
+    let described = |groups: &mut GroupMap| call(groups, "DescribeAutoScalingGroups", &[]).unwrap();
+    let before_instances = |body: &str| body.split("<Instances>").next().unwrap().to_owned();
+    let plain = before_instances(&described(&mut groups));
+    assert!(plain.contains("<LaunchTemplate><LaunchTemplateId>lt-1<"), "{plain}");
+    assert!(!plain.contains("MixedInstancesPolicy"), "{plain}");
+    groups.get_mut("g").unwrap().definition.mixed = Some(Distribution {
+        on_demand_strategy: "prioritized".into(),
+        on_demand_base: 0,
+        on_demand_percentage: 100,
+        spot_strategy: "lowest-price".into(),
+    });
+    let body = described(&mut groups);
+    let mixed = before_instances(&body);
+    let policy = "<MixedInstancesPolicy><LaunchTemplate><LaunchTemplateSpecification><LaunchTemplateId>lt-1<";
+    assert!(mixed.contains(policy), "{mixed}");
+    assert!(mixed.contains("<Overrides><member><InstanceType>c7a.large<"), "{mixed}");
+    assert_eq!(mixed.matches("<LaunchTemplateId>").count(), 1, "{mixed}");
+    assert!(body.contains("<Version>1</Version>"), "instances say what they were launched from: {body}");
 }
 
 #[test]
