@@ -59,9 +59,8 @@ update-stack: setup $(if $(SCALER_ZIP),,dist) ## update STACK from CONFIG; runni
 delete-stack: setup ## delete STACK; a bucket with secrets is kept
 	@$(PYTHON) scripts/stack delete
 
-build-ami: $(if $(PROGRAMS),,dist) ## build the image, and record it in SSM
-	@scripts/setup image
-	@scripts/build-ami
+build-ami: setup $(if $(PROGRAMS),,dist) ## build the image, and record it in SSM
+	@$(PYTHON) scripts/build-ami
 
 publish: setup $(if $(SCALER_ZIP),,dist) ## upload template and scaler to BUCKET [REGIONS="a b"]
 	@$(PYTHON) scripts/publish

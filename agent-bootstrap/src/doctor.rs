@@ -5,9 +5,11 @@
 //! - [`judge`]: what was observed becomes a check; pure.
 //! - [`observe`], [`programs`]: asks AWS, the CI, Docker, the disk and the clock; decides nothing.
 //! - [`settings`]: what is configured here.
+//! - [`image`]: is everything in a fresh image?
 //!
 //! See `docs/doctor.md`.
 
+pub mod image;
 pub mod judge;
 pub mod observe;
 pub mod programs;
@@ -29,7 +31,7 @@ pub struct DoctorArgs {
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
-    /// Check a fresh image: only that the programs are there
+    /// Check a fresh image: are programs, units, hooks and settings there?
     #[arg(long)]
     pub image: bool,
 }
@@ -40,7 +42,7 @@ pub struct DoctorArgs {
 /// Failed (1) when a check failed; the report is printed all the same.
 pub async fn run(layout: &Layout, args: DoctorArgs) -> Result<(), Failure> {
     let variable = |name: &str| std::env::var(name).ok();
-    let report = if args.image { image(&variable) } else { instance(layout, &variable).await };
+    let report = if args.image { image::report(layout) } else { instance(layout, &variable).await };
     let text = if args.json { report.json() } else { report.text() };
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
@@ -56,13 +58,6 @@ pub async fn run(layout: &Layout, args: DoctorArgs) -> Result<(), Failure> {
         report.checks.len(),
         failed.join(", ")
     )))
-}
-
-fn image(variable: &dyn Fn(&str) -> Option<String>) -> Report {
-    let path = variable("PATH").unwrap_or_default();
-    Report {
-        checks: programs::NEEDED.iter().map(|p| judge::program(p, programs::find(p.name, &path))).collect(),
-    }
 }
 
 /// All at once: what does not answer costs its own patience only.

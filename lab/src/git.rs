@@ -1,11 +1,8 @@
 //! Git servers of the lab: a real sshd and git over HTTP with a password, both for the same bare repositories.
 //!
 //! Everything lies below one folder: `repositories/`, and `ssh/` with the host key, the authorized keys and the log.
-//! One thing is outside: as root, sshd refuses to start without the folder `/run/sshd`, which the distribution's
-//! service makes; it is made here if it is not there.
 
 mod http;
-mod sshd;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::sshd::{Sshd, Visitors};
+
 /// Passwords by user name.
 type Passwords = Arc<RwLock<BTreeMap<String, String>>>;
 
@@ -21,7 +20,7 @@ type Passwords = Arc<RwLock<BTreeMap<String, String>>>;
 #[derive(Debug)]
 pub struct GitServers {
     folder: PathBuf,
-    sshd: sshd::Sshd,
+    sshd: Sshd,
     http: http::GitHttp,
     passwords: Passwords,
 }
@@ -37,7 +36,7 @@ impl GitServers {
             .with_context(|| format!("git servers: make {}", folder.display()))?;
         let passwords = Passwords::default();
         let http = http::GitHttp::start(folder.join("repositories"), Arc::clone(&passwords)).await?;
-        let sshd = sshd::Sshd::start(&folder.join("ssh")).await?;
+        let sshd = Sshd::start(&folder.join("ssh"), Visitors::Git).await?;
         Ok(Self { folder, sshd, http, passwords })
     }
 

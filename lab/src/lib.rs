@@ -15,5 +15,6 @@ pub mod moto;
 pub mod readback;
 pub mod registry;
 pub mod schedule;
+pub mod sshd;
 pub mod stack;
 pub mod state;

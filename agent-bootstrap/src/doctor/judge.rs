@@ -5,7 +5,7 @@ use aws::{CallError, Fault};
 use jiff::Timestamp;
 
 use super::observe::{Caller, ClockAnswer, Key, ReadObject, Room};
-use super::programs::{DockerAnswer, Needed};
+use super::programs::DockerAnswer;
 use super::report::Check;
 
 /// Who this instance is to AWS.
@@ -168,16 +168,6 @@ pub fn helper(found: Option<std::path::PathBuf>) -> Check {
             "docker-credential-tidemark is on no folder of PATH; inside jobs it is",
             "link it to agent-bootstrap in /usr/bin, so that `sudo docker pull` finds ECR logins too",
         ),
-    }
-}
-
-/// A program of the image.
-#[must_use]
-pub fn program(program: &Needed, found: Option<std::path::PathBuf>) -> Check {
-    match found {
-        Some(path) => Check::ok(program.name, path.display().to_string()),
-        None if program.required => Check::fail(program.name, "not installed", program.why),
-        None => Check::warn(program.name, "not installed", program.why),
     }
 }
 

@@ -7,36 +7,6 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-/// A program that jobs or hooks start.
-#[derive(Debug)]
-pub struct Needed {
-    /// Its name.
-    pub name: &'static str,
-    /// Do jobs fail without it?
-    pub required: bool,
-    /// What it is for, and so what to do.
-    pub why: &'static str,
-}
-
-/// What an image must hold.
-pub const NEEDED: [Needed; 7] = [
-    Needed { name: "bash", required: true, why: "install bash: hooks and commands are run by it" },
-    Needed { name: "git", required: true, why: "install git: every checkout uses it" },
-    Needed { name: "ssh-agent", required: true, why: "install openssh-client: it holds the jobs' SSH keys" },
-    Needed { name: "ssh-add", required: true, why: "install openssh-client: it loads the jobs' SSH keys" },
-    Needed { name: "docker", required: false, why: "install docker if jobs use it" },
-    Needed {
-        name: "docker-credential-tidemark",
-        required: false,
-        why: "link it to agent-bootstrap in /usr/bin: `sudo docker` finds it there",
-    },
-    Needed {
-        name: "buildkite-agent",
-        required: false,
-        why: "install an agent program, or build-agent in its place",
-    },
-];
-
 /// The first executable file of that name in the folders of `path`.
 #[must_use]
 pub fn find(name: &str, path: &str) -> Option<PathBuf> {

@@ -58,6 +58,15 @@ mod tests {
     }
 
     #[test]
+    fn the_image_has_these_hooks() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packer/rootfs/etc/buildkite-agent/hooks");
+        for (name, template) in HOOK_SCRIPTS {
+            let own = script(template, Path::new("/usr/local/bin/agent-bootstrap"), Path::new("/"));
+            assert_eq!(std::fs::read_to_string(folder.join(name)).unwrap(), own, "{name}");
+        }
+    }
+
+    #[test]
     fn a_failing_program_stops_the_hook_before_anything_is_evaluated() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("it's a PROGRAM at ROOT");

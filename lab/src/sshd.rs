@@ -1,4 +1,7 @@
-//! A real sshd that gives its visitors git and nothing else. It runs as this user, root or not.
+//! A real sshd on loopback, with keys of its own. It runs as this user, root or not.
+//!
+//! One thing is outside its folder: as root, sshd refuses to start without the folder `/run/sshd`, which the
+//! distribution's service makes; it is made here if it is not there.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
@@ -23,9 +26,18 @@ const ATTEMPTS: u32 = 5;
 /// Longest wait for the server's greeting.
 const START: Duration = Duration::from_secs(20);
 
+/// What visitors may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visitors {
+    /// Fetch and push, nothing else.
+    Git,
+    /// Run commands and copy files as this user: what Packer needs of a machine.
+    Shell,
+}
+
 /// A running sshd.
 #[derive(Debug)]
-pub(super) struct Sshd {
+pub struct Sshd {
     folder: PathBuf,
     port: u16,
     user: String,
@@ -33,7 +45,11 @@ pub(super) struct Sshd {
 }
 
 impl Sshd {
-    pub async fn start(folder: &Path) -> Result<Self> {
+    /// Starts one on a free port of 127.0.0.1, with its files in `folder`.
+    ///
+    /// # Errors
+    /// When sshd is missing or does not start; the message names the log.
+    pub async fn start(folder: &Path, visitors: Visitors) -> Result<Self> {
         let program = find("sshd", &["/usr/sbin", "/usr/local/sbin", "/sbin"])?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         if Uid::effective().is_root() && !Path::new(PRIVILEGE_SEPARATION).exists() {
@@ -47,7 +63,7 @@ impl Sshd {
         private_file(&folder.join("authorized_keys"))?;
         for _ in 0..ATTEMPTS {
             let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-            std::fs::write(folder.join("sshd_config"), configuration(folder, port)?)?;
+            std::fs::write(folder.join("sshd_config"), configuration(folder, port, visitors)?)?;
             let config = folder.join("sshd_config");
             let helper = Helper::new(&program, folder, &folder.join("sshd.log"));
             let mut child =
@@ -59,18 +75,28 @@ impl Sshd {
         bail!("sshd does not start: see {}", folder.join("sshd.log").display())
     }
 
+    /// The port.
+    #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
+    /// Whom visitors log in as.
+    #[must_use]
     pub fn user(&self) -> &str {
         &self.user
     }
 
+    /// Process id of its supervisor.
+    #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
+    /// Lets the owner of a key in.
+    ///
+    /// # Errors
+    /// When it is no public key's line.
     pub fn authorize(&self, public_key: &str) -> Result<()> {
         let key = public_key.trim();
         ensure!(!key.is_empty() && !key.contains(['\n', '\r']), "a public key is one line");
@@ -98,8 +124,14 @@ fn make_host_key(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn configuration(folder: &Path, port: u16) -> Result<String> {
-    let git = find("git", &["/usr/local/bin", "/usr/bin", "/bin"])?;
+fn configuration(folder: &Path, port: u16, visitors: Visitors) -> Result<String> {
+    let command = match visitors {
+        Visitors::Git => {
+            let git = find("git", &["/usr/local/bin", "/usr/bin", "/bin"])?;
+            format!("ForceCommand {} shell -c \"$SSH_ORIGINAL_COMMAND\"\n", git.display())
+        }
+        Visitors::Shell => String::new(),
+    };
     Ok(format!(
         "ListenAddress 127.0.0.1:{port}\n\
          HostKey {folder}/host_key\n\
@@ -114,9 +146,8 @@ fn configuration(folder: &Path, port: u16) -> Result<String> {
          AllowAgentForwarding no\n\
          PermitTTY no\n\
          PrintMotd no\n\
-         ForceCommand {git} shell -c \"$SSH_ORIGINAL_COMMAND\"\n",
+         {command}",
         folder = folder.display(),
-        git = git.display(),
     ))
 }
 
