@@ -15,7 +15,7 @@ use crate::group::AutoScalingGroup;
 use crate::job_counts::BuildkiteJobCounts;
 use crate::metrics::CloudWatchMetrics;
 use crate::pace;
-use crate::tick::{Order, Outcome, Problem, tick};
+use crate::tick::{Kept, Order, Outcome, Problem, tick};
 
 /// Reads a CI queue's job counts, publishes them to CloudWatch and resizes the Auto Scaling group
 ///
@@ -47,12 +47,13 @@ enum Verb {
     Lambda,
 }
 
-/// Everything a tick needs, kept from one tick to the next: connections, token, time of the last publication.
+/// Everything a tick needs, kept from one tick to the next: connections, token, time of the last publication, where
+/// AWS does not deliver.
 #[derive(Debug)]
 pub struct Scaler {
     config: Config,
     jobs: BuildkiteJobCounts,
-    group: AutoScalingGroup,
+    groups: Vec<Kept<AutoScalingGroup>>,
     metrics: CloudWatchMetrics,
     published: Option<Instant>,
 }
@@ -66,9 +67,10 @@ impl Scaler {
         let session =
             Session::load(None, Patience::default()).await.map_err(|e| Problem::new(78, e.to_string()))?;
         let jobs = BuildkiteJobCounts::new(&config, &session);
-        let group = AutoScalingGroup::new(&session, &config.group);
+        let groups = config.groups.iter();
+        let groups = groups.map(|name| Kept::new(name, AutoScalingGroup::new(&session, name))).collect();
         let metrics = CloudWatchMetrics::new(&session);
-        Ok(Self { config, jobs, group, metrics, published: None })
+        Ok(Self { config, jobs, groups, metrics, published: None })
     }
 
     /// The configuration.
@@ -77,18 +79,19 @@ impl Scaler {
         &self.config
     }
 
-    /// One tick; its record goes to stdout as one JSON line.
+    /// One tick; its records go to stdout, a JSON line for each group.
     pub async fn tick(&mut self, dry_run: bool) -> Outcome {
         let due = pace::publication_due(self.published.map(|at| at.elapsed()));
         let order = Order {
             queue: self.config.queue.clone(),
-            group: self.config.group.clone(),
             policy: self.config.policy,
+            most: self.config.most,
+            patience: self.config.patience,
             dry_run,
             publish: self.config.publish && due,
         };
-        let outcome = tick(&order, &self.jobs, &self.group, &self.metrics, Timestamp::now()).await;
-        if outcome.record.published {
+        let outcome = tick(&order, &self.jobs, &mut self.groups, &self.metrics, Timestamp::now()).await;
+        if outcome.published {
             self.published = Some(Instant::now());
         }
         log(&outcome);
@@ -98,9 +101,11 @@ impl Scaler {
 
 #[expect(clippy::print_stdout, reason = "the decision log is the program's machine-readable output")]
 fn log(outcome: &Outcome) {
-    match serde_json::to_string(&outcome.record) {
-        Ok(line) => println!("{line}"),
-        Err(error) => eprintln!("scaler: decision record: {error}"),
+    for record in &outcome.records {
+        match serde_json::to_string(record) {
+            Ok(line) => println!("{line}"),
+            Err(error) => eprintln!("scaler: decision record: {error}"),
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use aws::StoredToken;
+use jiff::SignedDuration;
 use secrecy::SecretString;
 
 use crate::decide::Policy;
+use crate::shortage::Patience;
 
 /// Where the CI's agent token comes from.
 #[derive(Debug, Clone)]
@@ -25,8 +27,12 @@ pub struct Config {
     pub token: TokenSource,
     /// The queue whose jobs count.
     pub queue: String,
-    /// Name of the Auto Scaling group.
-    pub group: String,
+    /// Names of the Auto Scaling groups, the cheapest first.
+    pub groups: Vec<String>,
+    /// Instances of all groups together, beyond each group's own maximum.
+    pub most: u32,
+    /// How long AWS may owe launches.
+    pub patience: Patience,
     /// The owner's wishes.
     pub policy: Policy,
     /// Publish metrics to CloudWatch.
@@ -74,6 +80,25 @@ impl Reader<'_> {
             "false" | "0" => Some(false),
             _ => None,
         })
+    }
+
+    /// `ASG_NAME`: one name, or several with commas between them.
+    fn groups(&mut self) -> Vec<String> {
+        let names = self
+            .required("ASG_NAME", "the Auto Scaling group's name, or names with commas, the cheapest first");
+        let groups: Vec<String> =
+            names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let different: std::collections::BTreeSet<&String> = groups.iter().collect();
+        if different.len() < groups.len() {
+            self.faults.push(format!("ASG_NAME is `{names}`: a group stands there twice"));
+        }
+        groups
+    }
+
+    fn period(&mut self, name: &str, default: &str) -> SignedDuration {
+        let default = duration(default).unwrap_or_default();
+        let period = self.parsed(name, default, "a duration like 60s", duration);
+        SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX)
     }
 
     fn token(&mut self) -> TokenSource {
@@ -125,7 +150,12 @@ impl Config {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token: reader.token(),
             queue: reader.text("BUILDKITE_QUEUE").unwrap_or_else(|| "default".to_owned()),
-            group: reader.required("ASG_NAME", "the name of the Auto Scaling group"),
+            groups: reader.groups(),
+            most: reader.parsed("MAX_INSTANCES", u32::MAX, "a number", |text| text.parse().ok()),
+            patience: Patience {
+                launch: reader.period("LAUNCH_PATIENCE", "60s"),
+                retry_after: reader.period("SHORTAGE_RETRY_AFTER", "10m"),
+            },
             policy: Policy {
                 agents_per_instance: reader.parsed(
                     "AGENTS_PER_INSTANCE",
@@ -170,7 +200,19 @@ mod tests {
         assert_eq!(config.endpoint, "https://agent.buildkite.com/v3");
         assert_eq!((config.queue.as_str(), config.policy.agents_per_instance), ("default", 1));
         assert!(config.policy.scale_in && config.policy.scale_out && config.publish);
+        assert_eq!((config.groups.as_slice(), config.most), (&["g".to_owned()][..], u32::MAX));
+        assert_eq!((config.patience.launch.as_secs(), config.patience.retry_after.as_secs()), (60, 600));
         assert_eq!((config.interval.as_secs(), config.invocation.as_secs()), (10, 50));
+    }
+
+    #[test]
+    fn groups_are_named_in_order_and_once() {
+        let of =
+            |names| read(&[("ASG_NAME", names), ("BUILDKITE_AGENT_TOKEN", "t")]).map(|config| config.groups);
+        assert_eq!(of("ci-spot, ci-instances,").unwrap(), ["ci-spot", "ci-instances"]);
+        assert!(
+            of("ci,ci").unwrap_err().to_string().contains("ASG_NAME is `ci,ci`: a group stands there twice")
+        );
     }
 
     #[test]

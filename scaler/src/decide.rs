@@ -51,6 +51,22 @@ pub struct Capacity {
     pub held: u32,
     /// Healthy instances in service without protection: idle, and the only ones that scale-in picks.
     pub releasable: u32,
+    /// Does AWS not launch what is desired here ([`crate::shortage`])? Then what it still owes can be called off.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub short: bool,
+}
+
+impl Capacity {
+    /// Launches that AWS still owes.
+    #[must_use]
+    pub fn owed(&self) -> u32 {
+        self.desired.saturating_sub(self.live)
+    }
+
+    /// By how much desired capacity may fall at once.
+    fn can_fall(&self) -> u32 {
+        self.releasable.saturating_add(if self.short { self.owed() } else { 0 })
+    }
 }
 
 /// What to do with desired capacity.
@@ -86,6 +102,8 @@ pub enum Reason {
     AtMaximum,
     /// Desired is above need and idle instances can go.
     Surplus,
+    /// AWS does not launch what is desired here; another group gets it.
+    Short,
     /// Desired is above need, but every instance is protected: busy, booting, or not idle for long enough.
     AllHeld,
     /// Desired lies outside the group's limits.
@@ -102,6 +120,7 @@ impl fmt::Display for Reason {
             Self::Enough => "desired capacity is what the jobs need",
             Self::Need => "jobs need more instances",
             Self::AtMaximum => "jobs need more instances than the group's maximum",
+            Self::Short => "AWS does not launch what is desired here: another group gets it",
             Self::Surplus => "idle instances without protection can go",
             Self::AllHeld => "no idle instance has given up its protection yet",
             Self::OutsideLimits => "desired capacity lies outside the group's limits",
@@ -134,7 +153,8 @@ impl Plan {
 }
 
 /// Instances that the jobs ask for. The buffer counts only while there are jobs, so that an idle stack reaches zero.
-fn needed(policy: &Policy, jobs: &Jobs) -> u32 {
+#[must_use]
+pub fn needed(policy: &Policy, jobs: &Jobs) -> u32 {
     let waiting = if policy.include_waiting { jobs.waiting } else { 0 };
     let wanted = jobs.scheduled.saturating_add(jobs.running).saturating_add(waiting);
     if wanted == 0 {
@@ -145,11 +165,21 @@ fn needed(policy: &Policy, jobs: &Jobs) -> u32 {
     u32::try_from(instances).unwrap_or(u32::MAX)
 }
 
-/// Decides one step.
+/// What is asked of one group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Instances that it shall hold.
+    pub instances: u32,
+    /// Instances that jobs need beyond all limits: they wait, and this group tells why.
+    pub beyond: u32,
+}
+
+/// Decides one group's step.
 #[must_use]
-pub fn decide(policy: &Policy, jobs: &Jobs, group: &Capacity) -> Plan {
-    let needed = needed(policy, jobs);
-    let plan = |step, reason| Plan { step, reason, needed };
+pub fn decide(policy: &Policy, share: Share, group: &Capacity) -> Plan {
+    let needed = share.instances;
+    let at_maximum = needed > group.max || share.beyond > 0;
+    let plan = |step, reason| Plan { step, reason, needed: needed.saturating_add(share.beyond) };
     let from = group.desired;
     let wanted = needed.clamp(group.min, group.max.max(group.min));
 
@@ -160,7 +190,7 @@ pub fn decide(policy: &Policy, jobs: &Jobs, group: &Capacity) -> Plan {
         let reason = if from < group.min {
             Reason::OutsideLimits
         } else if wanted > from {
-            if needed > group.max { Reason::AtMaximum } else { Reason::Need }
+            if at_maximum { Reason::AtMaximum } else { Reason::Need }
         } else {
             Reason::ProtectedAboveDesired
         };
@@ -175,7 +205,7 @@ pub fn decide(policy: &Policy, jobs: &Jobs, group: &Capacity) -> Plan {
     }
     if goal == from {
         let reason = match () {
-            () if needed > group.max => Reason::AtMaximum,
+            () if at_maximum => Reason::AtMaximum,
             () if wanted < from => Reason::AllHeld,
             () => Reason::Enough,
         };
@@ -184,11 +214,12 @@ pub fn decide(policy: &Policy, jobs: &Jobs, group: &Capacity) -> Plan {
     if !policy.scale_in {
         return plan(Step::Hold, Reason::Disabled);
     }
-    let to = goal.max(from.saturating_sub(group.releasable));
+    let to = goal.max(from.saturating_sub(group.can_fall()));
     if to == from {
         return plan(Step::Hold, Reason::AllHeld);
     }
-    plan(Step::ScaleIn { from, to }, Reason::Surplus)
+    let reason = if group.releasable == 0 { Reason::Short } else { Reason::Surplus };
+    plan(Step::ScaleIn { from, to }, reason)
 }
 
 #[cfg(test)]

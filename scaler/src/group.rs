@@ -116,7 +116,16 @@ mod tests {
         let counted = capacity(0, 9, 4, &instances);
         assert_eq!(
             counted,
-            Capacity { min: 0, max: 9, desired: 4, live: 4, in_service: 2, held: 3, releasable: 1 }
+            Capacity {
+                min: 0,
+                max: 9,
+                desired: 4,
+                live: 4,
+                in_service: 2,
+                held: 3,
+                releasable: 1,
+                short: false
+            }
         );
     }
 }

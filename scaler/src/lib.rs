@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - [`decide`]: pure. Policy and what was observed become a [`decide::Plan`] with its reason.
+//! - [`share`]: pure. Which group takes which part of the need; [`shortage`] remembers where AWS does not deliver.
 //! - [`tick`]: one observe-decide-apply over the three ports [`tick::JobCounts`], [`tick::Group`], [`tick::Metrics`].
 //! - [`job_counts`], [`group`], [`metrics`]: the adapters (agent API, Auto Scaling, CloudWatch).
 //! - [`pace`]: pure. When the next tick and the next publication are due.
@@ -15,4 +16,6 @@ pub mod job_counts;
 pub mod lambda;
 pub mod metrics;
 pub mod pace;
+pub mod share;
+pub mod shortage;
 pub mod tick;

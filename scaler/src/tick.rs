@@ -8,7 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::decide::{Capacity, Jobs, Plan, Policy, Step, decide};
+use crate::decide::{Capacity, Jobs, Plan, Policy, Step, decide, needed};
+use crate::share::shares;
+use crate::shortage::{Patience, Shortage};
 
 /// Agents of the queue that are connected to the CI.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -89,17 +91,38 @@ pub trait Metrics {
 pub struct Order {
     /// The queue whose jobs count.
     pub queue: String,
-    /// The group's name, for the record.
-    pub group: String,
     /// The owner's wishes.
     pub policy: Policy,
+    /// Instances of all groups together, beyond each group's own maximum.
+    pub most: u32,
+    /// How long AWS may owe launches.
+    pub patience: Patience,
     /// Decide and say, but change and publish nothing.
     pub dry_run: bool,
     /// Publish metrics in this tick.
     pub publish: bool,
 }
 
-/// The record of one tick: what was seen, what was decided and why, what became of it. One JSON line each.
+/// A group, its name for the record, and what is remembered of it from tick to tick.
+#[derive(Debug)]
+pub struct Kept<G> {
+    /// Its name.
+    pub name: String,
+    /// Its adapter.
+    pub group: G,
+    /// Does AWS deliver there?
+    pub shortage: Shortage,
+}
+
+impl<G> Kept<G> {
+    /// A group of which nothing is known yet.
+    pub fn new(name: impl Into<String>, group: G) -> Self {
+        Self { name: name.into(), group, shortage: Shortage::default() }
+    }
+}
+
+/// The record of one group in one tick: what was seen, what was decided and why, what became of it. One JSON line
+/// each.
 #[derive(Debug, Clone, Serialize)]
 pub struct Record {
     /// When the tick began.
@@ -134,38 +157,38 @@ pub struct Record {
     pub problems: Vec<String>,
 }
 
-/// Outcome of a tick: its record, what failed, and what the CI asked for.
+/// Outcome of a tick: its records, what failed, and what the CI asked for.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// For the decision log.
-    pub record: Record,
+    /// For the decision log: one for each group.
+    pub records: Vec<Record>,
+    /// Were metrics published?
+    pub published: bool,
     /// Empty when all went well.
     pub problems: Vec<Problem>,
     /// How long the CI asks us to wait.
     pub poll_after: Option<Duration>,
 }
 
-/// Runs one tick. An unknown (jobs or group) means no step at all; a failed publication does not stop the step.
+/// Runs one tick. An unknown (jobs or any of the groups) means no step at all; a failed publication does not stop the
+/// steps.
 pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
     order: &Order,
     jobs: &J,
-    group: &G,
+    groups: &mut [Kept<G>],
     metrics: &M,
     at: Timestamp,
 ) -> Outcome {
-    let (counts, capacity) = tokio::join!(jobs.read(&order.queue), group.describe());
+    let described = futures::future::join_all(groups.iter().map(|kept| kept.group.describe()));
+    let (counts, described) = tokio::join!(jobs.read(&order.queue), described);
     let mut problems = Vec::new();
-    let plan = match (&counts, &capacity) {
-        (Ok(counts), Ok(capacity)) => Some(decide(&order.policy, &counts.jobs, capacity)),
-        _ => None,
-    };
     let counts = counts.map_err(|p| problems.push(p)).ok();
-    let capacity = capacity.map_err(|p| problems.push(p)).ok();
-
-    if let Some(target) = plan.and_then(|plan| plan.target()).filter(|_| !order.dry_run)
-        && let Err(problem) = group.set_desired(target).await
-    {
-        problems.push(problem);
+    let described: Vec<Option<Capacity>> =
+        described.into_iter().map(|seen| seen.map_err(|p| problems.push(p)).ok()).collect();
+    let described = note(groups, described, order.patience, at);
+    let plans = plans(order, counts.as_ref(), &described);
+    if !order.dry_run {
+        apply(groups, &plans, &mut problems).await;
     }
     let mut published = false;
     if let Some(counts) = counts.as_ref().filter(|_| order.publish && !order.dry_run) {
@@ -174,10 +197,10 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
             Err(problem) => problems.push(problem),
         }
     }
-    let record = Record {
+    let records = groups.iter().zip(described).zip(&plans).map(|((kept, capacity), plan)| Record {
         at,
         queue: order.queue.clone(),
-        group: order.group.clone(),
+        group: kept.name.clone(),
         dry_run: order.dry_run,
         jobs: counts.as_ref().map(|c| c.jobs),
         agents: counts.as_ref().map(|c| c.agents),
@@ -187,8 +210,45 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
         reason: reason(plan.as_ref()),
         published,
         problems: problems.iter().map(ToString::to_string).collect(),
-    };
-    Outcome { record, problems, poll_after: counts.and_then(|c| c.poll_after) }
+    });
+    let records = records.collect();
+    Outcome { records, published, problems, poll_after: counts.and_then(|c| c.poll_after) }
+}
+
+fn note<G>(
+    groups: &mut [Kept<G>],
+    described: Vec<Option<Capacity>>,
+    patience: Patience,
+    at: Timestamp,
+) -> Vec<Option<Capacity>> {
+    let noted = groups.iter_mut().zip(described).map(|(kept, seen)| {
+        seen.map(|seen| Capacity { short: kept.shortage.note(&seen, patience, at), ..seen })
+    });
+    noted.collect()
+}
+
+/// A plan for each group, or none for any: a group that is not known may hold what the others would be asked for.
+fn plans(order: &Order, counts: Option<&Counts>, described: &[Option<Capacity>]) -> Vec<Option<Plan>> {
+    let known: Option<Vec<Capacity>> = described.iter().copied().collect();
+    let Some((counts, known)) = counts.zip(known) else { return vec![None; described.len()] };
+    let shares = shares(needed(&order.policy, &counts.jobs), order.most, &known);
+    shares.into_iter().zip(&known).map(|(share, group)| Some(decide(&order.policy, share, group))).collect()
+}
+
+/// Growth comes first: what one group cannot launch, another one has then been asked for.
+async fn apply<G: Group>(groups: &[Kept<G>], plans: &[Option<Plan>], problems: &mut Vec<Problem>) {
+    for growth in [true, false] {
+        for (kept, plan) in groups.iter().zip(plans) {
+            let Some(plan) = plan.filter(|plan| matches!(plan.step, Step::ScaleOut { .. }) == growth) else {
+                continue;
+            };
+            if let Some(target) = plan.target()
+                && let Err(problem) = kept.group.set_desired(target).await
+            {
+                problems.push(problem);
+            }
+        }
+    }
 }
 
 fn reason(plan: Option<&Plan>) -> String {

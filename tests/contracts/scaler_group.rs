@@ -96,7 +96,8 @@ async fn instances_in_service_are_held_while_they_are_protected() {
     group.set_desired(2).await.unwrap();
     let lab = &stage.0[0];
     let members = lab.until(|g| g.in_service() == 2).await.members;
-    let held = Capacity { min: 0, max: 3, desired: 2, live: 2, in_service: 2, held: 2, releasable: 0 };
+    let held =
+        Capacity { min: 0, max: 3, desired: 2, live: 2, in_service: 2, held: 2, ..Capacity::default() };
     assert_eq!(group.describe().await.unwrap(), held);
     let call = lab.session().await.autoscaling().set_instance_protection().auto_scaling_group_name(GROUP);
     call.instance_ids(&members[0].id).protected_from_scale_in(false).send().await.unwrap();

@@ -2,6 +2,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// One group alone: all that the jobs need is asked of it.
+fn decide(policy: &Policy, jobs: &Jobs, group: &Capacity) -> Plan {
+    super::decide(policy, Share { instances: needed(policy, jobs), beyond: 0 }, group)
+}
+
 const POLICY: Policy = Policy {
     agents_per_instance: 1,
     instance_buffer: 0,
@@ -17,7 +22,7 @@ fn jobs(scheduled: u64, running: u64) -> Jobs {
 /// A group of `in_service` instances, of which `releasable` are idle and unprotected, and `pending` still boot.
 fn group(desired: u32, in_service: u32, releasable: u32, pending: u32) -> Capacity {
     let live = in_service + pending;
-    Capacity { min: 0, max: 5, desired, live, in_service, held: live - releasable, releasable }
+    Capacity { min: 0, max: 5, desired, live, in_service, held: live - releasable, releasable, short: false }
 }
 
 #[test]
@@ -71,6 +76,13 @@ fn steps_and_reasons() {
             Step::ScaleOut { from: 1, to: 3 },
             Reason::ProtectedAboveDesired,
         ),
+        (
+            "launches that AWS does not make are called off",
+            jobs(0, 0),
+            Capacity { short: true, ..group(4, 1, 0, 0) },
+            Step::ScaleIn { from: 4, to: 1 },
+            Reason::Short,
+        ),
         ("launches AWS still owes are kept", jobs(0, 0), group(4, 1, 0, 0), Step::Hold, Reason::AllHeld),
     ];
     for (name, jobs, group, step, reason) in cases {
@@ -113,7 +125,7 @@ prop_compose! {
     fn any_group()(min in 0u32..6, span in 0u32..20, desired in 0u32..40, busy in 0u32..20, idle in 0u32..20, pending in 0u32..10)
         -> Capacity {
         let live = busy + idle + pending;
-        Capacity { min, max: min + span, desired, live, in_service: busy + idle, held: busy + pending, releasable: idle }
+        Capacity { min, max: min + span, desired, live, in_service: busy + idle, held: busy + pending, releasable: idle, short: false }
     }
 }
 

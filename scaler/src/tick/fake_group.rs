@@ -34,6 +34,14 @@ impl FakeGroup {
         self
     }
 
+    /// AWS launches all that is desired, and all of it is busy.
+    pub fn launched(&self) {
+        if let Some(capacity) = &mut self.lock().capacity {
+            let live = capacity.desired;
+            *capacity = Capacity { live, in_service: live, held: live, releasable: 0, ..*capacity };
+        }
+    }
+
     /// Desired capacities that were set, in order.
     #[must_use]
     pub fn set(&self) -> Vec<u32> {

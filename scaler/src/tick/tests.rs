@@ -31,14 +31,19 @@ fn counts(scheduled: u64) -> Counts {
 }
 
 fn idle_group() -> FakeGroup {
-    let idle = Capacity { min: 0, max: 5, desired: 2, live: 2, in_service: 2, held: 0, releasable: 2 };
+    let idle =
+        Capacity { min: 0, max: 5, desired: 2, live: 2, in_service: 2, held: 0, releasable: 2, short: false };
     FakeGroup::new("g", Some(idle))
 }
+
+const PATIENCE: Patience = Patience {
+    launch: jiff::SignedDuration::from_secs(60),
+    retry_after: jiff::SignedDuration::from_secs(600),
+};
 
 fn order() -> Order {
     Order {
         queue: "default".into(),
-        group: "g".into(),
         policy: Policy {
             agents_per_instance: 1,
             instance_buffer: 0,
@@ -46,6 +51,8 @@ fn order() -> Order {
             scale_in: true,
             scale_out: true,
         },
+        most: u32::MAX,
+        patience: PATIENCE,
         dry_run: false,
         publish: true,
     }
@@ -58,9 +65,10 @@ async fn run(
     publish: Result<(), Problem>,
 ) -> (Outcome, Vec<u32>, usize) {
     let metrics = FakeMetrics(publish, Mutex::new(0));
-    let outcome = tick(order, &FixedCounts(counts), &group, &metrics, Timestamp::UNIX_EPOCH).await;
+    let mut groups = [Kept::new("g", group)];
+    let outcome = tick(order, &FixedCounts(counts), &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
     let published = *metrics.1.lock().unwrap();
-    (outcome, group.set(), published)
+    (outcome, groups[0].group.set(), published)
 }
 
 fn broken(what: &str) -> Problem {
@@ -71,7 +79,7 @@ fn broken(what: &str) -> Problem {
 async fn need_is_applied_and_published() {
     let (outcome, set, published) = run(&order(), Ok(counts(4)), idle_group(), Ok(())).await;
     assert_eq!((set, published), (vec![4], 1));
-    assert!(outcome.problems.is_empty() && outcome.record.published);
+    assert!(outcome.problems.is_empty() && outcome.published);
     assert_eq!(outcome.poll_after, Some(Duration::from_secs(20)));
 }
 
@@ -82,7 +90,7 @@ async fn unknown_jobs_or_group_change_nothing() {
     assert_eq!(outcome.problems.len(), 1);
     let (outcome, set, published) = run(&order(), Ok(counts(4)), FakeGroup::new("g", None), Ok(())).await;
     assert_eq!((set, published), (vec![], 1), "metrics go out even when the group is unknown");
-    assert_eq!(outcome.record.problems, ["group g does not exist"]);
+    assert_eq!(outcome.records[0].problems, ["group g does not exist"]);
 }
 
 #[tokio::test]
@@ -97,7 +105,7 @@ async fn a_refusal_of_aws_fails_the_tick() {
     let (outcome, set, _) =
         run(&order(), Ok(counts(4)), idle_group().with_max_after_describe(3), Ok(())).await;
     assert!(set.is_empty());
-    assert!(outcome.record.problems[0].contains("limits"));
+    assert!(outcome.records[0].problems[0].contains("limits"));
 }
 
 #[tokio::test]
@@ -105,11 +113,47 @@ async fn a_dry_run_decides_and_touches_nothing() {
     let order = Order { dry_run: true, ..order() };
     let (outcome, set, published) = run(&order, Ok(counts(4)), idle_group(), Ok(())).await;
     assert_eq!((set, published), (vec![], 0));
-    assert_eq!(outcome.record.step, Some(Step::ScaleOut { from: 2, to: 4 }));
+    assert_eq!(outcome.records[0].step, Some(Step::ScaleOut { from: 2, to: 4 }));
 }
 
 #[tokio::test]
 async fn the_record_is_one_json_line_with_the_reason() {
     let (outcome, ..) = run(&order(), Ok(counts(4)), idle_group(), Ok(())).await;
-    insta::assert_snapshot!(serde_json::to_string(&outcome.record).unwrap());
+    insta::assert_snapshot!(serde_json::to_string(&outcome.records[0]).unwrap());
+}
+
+/// Two groups that AWS never launches into: what is set is what is asked.
+#[tokio::test]
+async fn a_group_that_aws_is_short_of_hands_on_to_the_next_and_is_tried_again() {
+    let empty = Some(Capacity { max: 5, ..Capacity::default() });
+    let mut groups =
+        [Kept::new("spot", FakeGroup::new("spot", empty)), Kept::new("od", FakeGroup::new("od", empty))];
+    let metrics = FakeMetrics(Ok(()), Mutex::new(0));
+    let mut set = Vec::new();
+    for second in [0, 30, 90, 100, 680, 700] {
+        let at = Timestamp::from_second(second).unwrap();
+        let outcome = tick(&order(), &FixedCounts(Ok(counts(2))), &mut groups, &metrics, at).await;
+        assert!(outcome.problems.is_empty() && outcome.records.len() == 2);
+        let reason = outcome.records[0].reason.clone();
+        set.push((second, groups[0].group.set(), groups[1].group.set(), reason));
+        if second == 90 {
+            groups[1].group.launched();
+        }
+    }
+    let enough = "desired capacity is what the jobs need".to_owned();
+    assert_eq!(set[1], (30, vec![2], vec![], enough.clone()));
+    let short = "AWS does not launch what is desired here: another group gets it".to_owned();
+    assert_eq!(set[2], (90, vec![2, 0], vec![2], short));
+    assert_eq!(set[5], (700, vec![2, 0], vec![2], enough), "what runs is not launched anew elsewhere");
+}
+
+#[tokio::test]
+async fn one_unknown_group_stops_all_steps() {
+    let mut groups = [Kept::new("g", idle_group()), Kept::new("gone", FakeGroup::new("gone", None))];
+    let metrics = FakeMetrics(Ok(()), Mutex::new(0));
+    let outcome =
+        tick(&order(), &FixedCounts(Ok(counts(4))), &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
+    assert!(groups.iter().all(|kept| kept.group.set().is_empty()));
+    assert_eq!(outcome.problems.len(), 1);
+    assert!(outcome.records.iter().all(|record| record.step.is_none()));
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::bucket::Bucket;
@@ -112,12 +113,12 @@ impl Prelude {
     }
 }
 
-/// Takes a file out of the page cache.
+/// Takes a file out of the page cache. What is not on the disk yet stays in it, so it is written out first.
 fn evict(file: &Path) {
-    let status = Command::new("dd")
-        .args(["of=/dev/null", "count=0", "iflag=nocache", "status=none"])
-        .arg(format!("if={}", file.display()))
-        .status()
-        .expect("dd runs");
-    assert!(status.success());
+    let opened = std::fs::File::open(file).expect("the copy is there");
+    opened.sync_all().expect("the disk takes it");
+    posix_fadvise(&opened, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).expect("the kernel takes advice");
+    let resident = Command::new("fincore").args(["--noheadings", "--output", "PAGES"]).arg(file).output();
+    let resident = resident.expect("fincore is part of util-linux").stdout;
+    assert_eq!(String::from_utf8_lossy(&resident).trim(), "0", "pages of {} stay in memory", file.display());
 }

@@ -1,0 +1,146 @@
+//! Which group takes which part of the need: groups in order of cost, the cheapest first. Pure.
+//!
+//! What is there stays where it is: busy and booting instances first, then idle ones, then launches that AWS still
+//! owes. Only what is missing then is launched, in the cheapest group that has room and delivers. A group that AWS
+//! is short of gets no more than it has while another one can take the rest.
+
+use crate::decide::{Capacity, Share};
+
+/// What is asked of each group, for a need of `needed` instances and at most `most` in all. The cheapest group tells
+/// of what is beyond all limits.
+#[must_use]
+pub fn shares(needed: u32, most: u32, groups: &[Capacity]) -> Vec<Share> {
+    let mut shares: Vec<u32> = groups.iter().map(|group| group.held.max(group.min)).collect();
+    let placed = shares.iter().fold(0u32, |sum, n| sum.saturating_add(*n));
+    let mut missing = needed.min(most).saturating_sub(placed);
+    for reach in [idle, owed, room, room_of_short] {
+        for (share, group) in shares.iter_mut().zip(groups) {
+            let more = reach(group).saturating_sub(*share).min(missing);
+            *share = share.saturating_add(more);
+            missing -= more;
+        }
+    }
+    let mut beyond = missing.saturating_add(needed.saturating_sub(most.max(placed)));
+    shares.into_iter().map(|instances| Share { instances, beyond: std::mem::take(&mut beyond) }).collect()
+}
+
+/// All that is there, idle ones too.
+fn idle(group: &Capacity) -> u32 {
+    group.live.min(group.max)
+}
+
+fn owed(group: &Capacity) -> u32 {
+    if group.short { 0 } else { group.live.max(group.desired).min(group.max) }
+}
+
+fn room(group: &Capacity) -> u32 {
+    if group.short { 0 } else { group.max }
+}
+
+/// Where nobody else can take it, AWS is asked on.
+fn room_of_short(group: &Capacity) -> u32 {
+    group.max
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decide::{Policy, decide};
+
+    fn group(desired: u32, held: u32, idle: u32) -> Capacity {
+        let live = held + idle;
+        Capacity { max: 5, desired, live, in_service: live, held, releasable: idle, ..Capacity::default() }
+    }
+
+    fn short(group: Capacity) -> Capacity {
+        Capacity { short: true, ..group }
+    }
+
+    #[test]
+    fn the_cheapest_group_grows_and_what_is_there_stays() {
+        let cases = [
+            ("nothing needed", 0, [group(0, 0, 0), group(0, 0, 0)], [0, 0]),
+            ("the cheapest first", 3, [group(0, 0, 0), group(0, 0, 0)], [3, 0]),
+            ("past its maximum", 7, [group(0, 0, 0), group(0, 0, 0)], [5, 2]),
+            ("busy ones stay where they are", 3, [group(0, 0, 0), group(2, 2, 0)], [1, 2]),
+            ("an idle dear one before a new cheap one", 2, [group(1, 1, 0), group(1, 0, 1)], [1, 1]),
+            ("of idle ones the dear one goes", 1, [group(1, 0, 1), group(1, 0, 1)], [1, 0]),
+            ("launches that are owed count", 3, [group(3, 1, 0), group(0, 0, 0)], [3, 0]),
+            ("a short group keeps what it has", 3, [short(group(3, 1, 0)), group(0, 0, 0)], [1, 2]),
+            ("nobody else has room", 7, [short(group(3, 1, 0)), group(0, 0, 0)], [2, 5]),
+            ("all are short", 3, [short(group(3, 1, 0)), short(group(0, 0, 0))], [3, 0]),
+            ("short and no longer needed", 0, [short(group(3, 1, 0)), group(2, 2, 0)], [1, 2]),
+        ];
+        for (name, needed, groups, expected) in cases {
+            assert_eq!(instances(&shares(needed, 20, &groups)), expected, "{name}");
+        }
+    }
+
+    fn instances(shares: &[Share]) -> Vec<u32> {
+        shares.iter().map(|share| share.instances).collect()
+    }
+
+    #[test]
+    fn what_is_beyond_every_limit_is_told_once() {
+        let groups = [group(0, 0, 0), group(0, 0, 0)];
+        let told = |needed, most| {
+            let shares = shares(needed, most, &groups);
+            (instances(&shares), shares.iter().map(|share| share.beyond).sum::<u32>())
+        };
+        assert_eq!(told(9, 6), (vec![5, 1], 3));
+        assert_eq!(told(9, 3), (vec![3, 0], 6));
+        assert_eq!(told(30, 20), (vec![5, 5], 20));
+        assert_eq!(told(6, 6), (vec![5, 1], 0));
+    }
+
+    prop_compose! {
+        fn any_group()(min in 0u32..4, span in 0u32..9, desired in 0u32..12, busy in 0u32..6, idle in 0u32..6, short: bool)
+            -> Capacity {
+            let live = busy + idle;
+            Capacity { min, max: min + span, desired, live, in_service: live, held: busy, releasable: idle, short }
+        }
+    }
+
+    fn any_groups() -> impl Strategy<Value = Vec<Capacity>> {
+        proptest::collection::vec(any_group(), 1..4)
+    }
+
+    const POLICY: Policy = Policy {
+        agents_per_instance: 1,
+        instance_buffer: 0,
+        include_waiting: false,
+        scale_in: true,
+        scale_out: true,
+    };
+
+    proptest! {
+        #[test]
+        fn all_of_the_need_is_placed_or_told(needed in 0u32..40, most in 0u32..30, groups in any_groups()) {
+            let shares = shares(needed, most, &groups);
+            let base: u32 = groups.iter().map(|g| g.held.max(g.min)).sum();
+            let placed: u32 = shares.iter().map(|share| share.instances).sum();
+            let beyond: u32 = shares.iter().map(|share| share.beyond).sum();
+            prop_assert_eq!(placed + beyond, needed.max(base));
+            prop_assert!(placed <= most.max(base), "no more than allowed, but for what is there already");
+        }
+
+        #[test]
+        fn no_group_is_asked_beneath_what_it_holds_or_past_its_room(
+            needed in 0u32..40, most in 0u32..20, groups in any_groups()
+        ) {
+            for (share, group) in shares(needed, most, &groups).iter().zip(&groups) {
+                let base = group.held.max(group.min);
+                prop_assert!((base..=base.max(group.max)).contains(&share.instances));
+            }
+        }
+
+        #[test]
+        fn one_group_is_decided_as_if_there_were_no_shares(needed in 0u32..40, group in any_group()) {
+            let shared = decide(&POLICY, shares(needed, u32::MAX, &[group])[0], &group);
+            let alone = decide(&POLICY, Share { instances: needed, beyond: 0 }, &group);
+            prop_assert_eq!(shared.target(), alone.target());
+        }
+    }
+}
