@@ -16,6 +16,7 @@ import sys
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
 
 from moto.autoscaling.models import FakeAutoScalingGroup, autoscaling_backends  # noqa: E402
+from moto.cloudformation import parsing  # noqa: E402
 from moto.cloudformation.parsing import ResourceMap  # noqa: E402
 from moto.cloudwatch.models import cloudwatch_backends  # noqa: E402
 from moto.core.common_models import CloudFormationModel  # noqa: E402
@@ -247,11 +248,11 @@ def delete_routes_with_vpc():
 
     def delete_all(cls, resource_name, cloudformation_json, account_id, region_name):
         ec2 = ec2_backends[account_id][region_name]
-        for table in ec2.describe_route_tables(filters={"vpc-id": resource_name}):
+        for table in ec2.describe_route_tables(filters={"vpc-id": [resource_name]}):
             if not table.main_association_id:
                 table._associations.clear()
                 ec2.delete_route_table(table.id)
-        for gateway in ec2.describe_internet_gateways(filters={"attachment.vpc-id": resource_name}):
+        for gateway in ec2.describe_internet_gateways(filters={"attachment.vpc-id": [resource_name]}):
             ec2.detach_internet_gateway(gateway.id, resource_name)
             ec2.delete_internet_gateway(gateway.id)
         delete(cls, resource_name, cloudformation_json, account_id, region_name)
@@ -272,6 +273,36 @@ def update_groups_in_place():
     FakeAutoScalingGroup.update_from_cloudformation_json = classmethod(update)
 
 
+def conditions_on(parameters, template):
+    """The conditions that depend on any of these parameters, by themselves or through others."""
+    found = set()
+    conditions = template.get("Conditions", {})
+    while True:
+        words = [json.dumps({"Ref": name}) for name in parameters] + [json.dumps({"Condition": name}) for name in found]
+        more = {name for name, body in conditions.items() if any(word in json.dumps(body) for word in words)}
+        if more <= found:
+            return found
+        found |= more
+
+
+def follow_conditions():
+    """Makes or deletes what an update's conditions turn on or off: moto updates it as if it were there."""
+    update = parsing.parse_and_update_resource
+
+    def update_as_conditions_say(logical_id, resource_json, resources_map, account_id, region_name):
+        condition = resource_json.get("Condition")
+        wanted = not condition or resources_map.lazy_condition_map[condition]
+        present = resources_map._parsed_resources.get(logical_id)
+        if wanted and present is not None:
+            return update(logical_id, resource_json, resources_map, account_id, region_name)
+        resources_map._parsed_resources.pop(logical_id, None)
+        if not wanted and present is not None:
+            resources_map._delete_resource(present, resource_json)
+        return resources_map[logical_id] if wanted else None
+
+    parsing.parse_and_update_resource = update_as_conditions_say
+
+
 def update_launch_templates_and_their_groups():
     """Finds what else an update changes: moto overlooks `${Parameter}` in Fn::Sub, of which user data is full, and that
     a changed launch template has a new LatestVersionNumber, which changes the group that asks for it."""
@@ -288,6 +319,13 @@ def update_launch_templates_and_their_groups():
                 if known and resource["Type"] == kind and any(one in json.dumps(resource) for one in mentioned):
                     actions["Modify"].append(name)
 
+        turned = conditions_on({name for name, value in given if self.input_parameters.get(name) != value}, other_template)
+        for name, resource in other_template["Resources"].items():
+            if resource.get("Condition") in turned and name not in actions["Modify"] + actions["Add"]:
+                actions["Modify"].append(name)
+        chosen = ['"Fn::If": ["%s"' % condition for condition in turned]
+        for kind in ("AWS::EC2::LaunchTemplate", "AWS::AutoScaling::AutoScalingGroup", "AWS::Lambda::Function"):
+            add(kind, chosen)
         add("AWS::EC2::LaunchTemplate", values)
         versions = [json.dumps({"Fn::GetAtt": [name, "LatestVersionNumber"]}) for name in actions["Modify"]]
         add("AWS::AutoScaling::AutoScalingGroup", versions)
@@ -345,5 +383,6 @@ if __name__ == "__main__":
     delete_routes_with_vpc()
     attach_managed_policies()
     update_groups_in_place()
+    follow_conditions()
     update_launch_templates_and_their_groups()
     sys.exit(main())

@@ -18,5 +18,6 @@ mod rolls;
 mod scene;
 mod secrets_policy;
 mod secrets_stay;
+mod spot;
 mod stack_verbs;
 mod template_effects;

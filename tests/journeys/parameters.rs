@@ -31,6 +31,7 @@ async fn values_out_of_range_are_refused_before_anything_is_made() {
         (("AgentsPerInstance", "many"), "AgentsPerInstance is 'many': not a number"),
         (("ECRAccessPolicy", "all"), "ECRAccessPolicy is 'all': not one of none, readonly, poweruser, full"),
         (("BuildkiteQueue", "a b"), "BuildkiteQueue is 'a b': does not match ^[A-Za-z0-9_.:-]{1,100}$"),
+        (("SpotPrice", "cheap"), "SpotPrice is 'cheap': does not match ^(on-demand|[0-9]+(\\.[0-9]{1,6})?)$"),
         (("MinSize", "11"), "MinSize is '11': more than MaxSize, which is '10'"),
         (("BuildkiteAgentToken", ""), "BuildkiteAgentToken has 0 characters: at least 1"),
     ] {

@@ -32,6 +32,9 @@ group = boto3.client("autoscaling").describe_auto_scaling_groups(
     AutoScalingGroupNames=[outputs["AutoScalingGroupName"]]
 )["AutoScalingGroups"][0]
 template = group["MixedInstancesPolicy"]["LaunchTemplate"]
+spot = boto3.client("autoscaling").describe_auto_scaling_groups(
+    AutoScalingGroupNames=[outputs.get("SpotGroupName", "none")]
+)["AutoScalingGroups"]
 ec2 = boto3.client("ec2")
 launch = ec2.describe_launch_template_versions(
     LaunchTemplateId=template["LaunchTemplateSpecification"]["LaunchTemplateId"], Versions=["$Latest"]
@@ -48,6 +51,16 @@ print(json.dumps({
     "protected": group["NewInstancesProtectedFromScaleIn"],
     "subnets": group["VPCZoneIdentifier"],
     "types": [override["InstanceType"] for override in template["Overrides"]],
+    "spot": [
+        {
+            "min": row["MinSize"],
+            "max": row["MaxSize"],
+            "price": row["MixedInstancesPolicy"]["InstancesDistribution"].get("SpotMaxPrice"),
+            "on_demand": row["MixedInstancesPolicy"]["InstancesDistribution"]["OnDemandPercentageAboveBaseCapacity"],
+            "protected": row["NewInstancesProtectedFromScaleIn"],
+        }
+        for row in spot
+    ],
     "image": launch["ImageId"],
     "key": launch.get("KeyName"),
     "metadata": launch["MetadataOptions"],

@@ -66,6 +66,16 @@ impl Scene {
         invocations[0].outcome.is_ok().then_some(decision)
     }
 
+    /// One invocation of the scaler of a stack with several groups: the decision on each, by its group's name.
+    pub async fn tick_of_all(&self) -> std::collections::BTreeMap<String, Value> {
+        let before = self.lab.schedules().log_lines().len();
+        let invocations = self.lab.schedules().invoke_now().await;
+        assert!(invocations[0].outcome.is_ok(), "{invocations:?}");
+        let lines = self.lab.schedules().log_lines();
+        let records = lines[before..].iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        records.filter_map(|record| Some((record["group"].as_str()?.to_owned(), record))).collect()
+    }
+
     /// How often an action was called by whoever has `caller` in the name.
     pub fn calls(&self, action: &str, caller: &str) -> u64 {
         let calls = self.lab.endpoint().calls().into_iter();

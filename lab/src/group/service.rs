@@ -27,6 +27,8 @@ pub struct Groups {
     groups: Mutex<GroupMap>,
     /// Instances whose end is under way.
     ending: Mutex<BTreeSet<String>>,
+    /// Groups that AWS has no capacity for.
+    without_capacity: Mutex<BTreeSet<String>>,
     templates: Box<dyn LaunchTemplates>,
     instances: Arc<dyn Instances>,
     look: Notify,
@@ -40,6 +42,7 @@ impl Groups {
         Arc::new(Self {
             groups: Mutex::default(),
             ending: Mutex::default(),
+            without_capacity: Mutex::default(),
             templates,
             instances,
             look: Notify::new(),
@@ -76,6 +79,18 @@ impl Groups {
     /// All groups as they are now.
     pub fn all(&self) -> Vec<Group> {
         self.lock().values().cloned().collect()
+    }
+
+    /// From now on AWS has capacity for this group, or has none: what is desired is then not launched.
+    pub fn set_capacity_available(&self, name: &str, available: bool) {
+        let mut without = self.without_capacity.lock().unwrap_or_else(PoisonError::into_inner);
+        if available {
+            without.remove(name)
+        } else {
+            without.insert(name.to_owned())
+        };
+        drop(without);
+        self.changed();
     }
 
     /// Tells after each change; what changed is in [`Groups::group`].
@@ -166,6 +181,9 @@ impl Groups {
     }
 
     async fn launch(self: &Arc<Self>, name: &str, zone: String) -> bool {
+        if self.without_capacity.lock().unwrap_or_else(PoisonError::into_inner).contains(name) {
+            return false;
+        }
         let Some(group) = self.group(name) else { return false };
         let data = match self.templates.read(&group.definition.template).await {
             Ok(data) => data,
