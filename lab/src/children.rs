@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use tokio::process::{ChildStdin, Command};
 
-pub use supervise::supervise_when_asked;
+pub use supervise::{supervise_when_asked, while_used};
 
 /// The environment variable that names the `lab` program, where it is not beside the current one.
 pub const LAB_PROGRAM: &str = "TIDEMARK_LAB";

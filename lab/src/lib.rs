@@ -5,6 +5,7 @@ pub mod children;
 pub mod cli;
 pub mod demo;
 pub mod endpoint;
+pub mod engine;
 pub mod git;
 pub mod group;
 pub mod iam;

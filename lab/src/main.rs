@@ -3,8 +3,11 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Before anything else, and before any thread: the same program supervises the lab's helpers.
+    // Before anything else, and before any thread: the same program supervises the lab's helpers, and guards its containers.
     if let Some(code) = lab::children::supervise_when_asked(std::env::args_os()) {
+        return code;
+    }
+    if let Some(code) = lab::engine::guard_when_asked(std::env::args_os()) {
         return code;
     }
     lab::cli::main()

@@ -1,13 +1,16 @@
-//! The hidden verb `lab supervise -- PROGRAM ARGS…`: runs a helper until it ends or the lab has gone.
+//! The hidden verb `lab supervise [--while-used FILE] -- PROGRAM ARGS…`: runs a helper until it ends or the lab has
+//! gone; with a file, until nobody holds a lock on it any more.
 
 use std::ffi::OsString;
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -19,16 +22,42 @@ use super::GRACE;
 /// The verb's name on the command line.
 pub const VERB: &str = "supervise";
 
+const WHILE_USED: &str = "--while-used";
+
+/// Arguments of `lab` for a supervisor without a lab of its own: it ends its helper when nobody holds a lock on `file`.
+/// The helper's command line follows.
+#[must_use]
+pub fn while_used(file: &Path) -> [OsString; 4] {
+    [VERB.into(), WHILE_USED.into(), file.into(), "--".into()]
+}
+
 /// Runs as a supervisor when the command line says so; call it first in `main`, before any thread exists.
 pub fn supervise_when_asked(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
-    let mut args = args.into_iter().skip(1);
+    let mut args = args.into_iter().skip(1).peekable();
     (args.next()?.to_str() == Some(VERB)).then(|| {
+        let used = args.next_if(|arg| arg == WHILE_USED).and_then(|_| args.next());
         let command: Vec<OsString> = args.skip_while(|arg| arg == "--").collect();
-        supervise(&command)
+        supervise(&command, used)
     })
 }
 
-fn supervise(command: &[OsString]) -> ExitCode {
+/// What a supervisor waits for: the end of its lab, or of all users of a file.
+fn wait_for_end(used: Option<&OsString>) {
+    let Some(file) = used else {
+        // EOF, or a broken pipe: either way the lab has gone.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        return;
+    };
+    // Kept until this process has ended: who wants to use the file meanwhile waits for that.
+    let lock = std::fs::File::open(file)
+        .and_then(|file| Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error.into()));
+    if let Err(error) = &lock {
+        fail(&format!("supervise: lock {}: {error}", file.to_string_lossy()));
+    }
+    std::mem::forget(lock);
+}
+
+fn supervise(command: &[OsString], used: Option<OsString>) -> ExitCode {
     let Some((program, args)) = command.split_first() else {
         return fail("supervise: which program? Usage: lab supervise -- PROGRAM ARGS…");
     };
@@ -51,8 +80,7 @@ fn supervise(command: &[OsString]) -> ExitCode {
     {
         let ending = Arc::clone(&ending);
         std::thread::spawn(move || {
-            // EOF, or a broken pipe: either way the lab has gone.
-            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            wait_for_end(used.as_ref());
             end_all(&ending);
         });
     }
