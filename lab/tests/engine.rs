@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's failure is its message")]
 
 use std::process::Command;
+use std::time::Duration;
 
 use lab::engine::build_instance::{AMI, BuildInstance};
 use lab::engine::container::{Container, ContainerOrder, Network};
@@ -62,8 +63,7 @@ async fn what_is_built_over_ssh_becomes_an_image_that_boots() {
         binds: Vec::new(),
     };
     let container = Container::start(&engine, order).await.unwrap();
-    let (_, state) = container.run(&["systemctl", "is-system-running", "--wait"]).await.unwrap();
-    assert_eq!(state.trim(), "running");
+    assert_eq!(container.booted(Duration::from_secs(60)).await.unwrap(), "running");
     assert_eq!(container.succeed(&["cat", "/etc/built-here"]).await.unwrap(), "built\n");
     assert_eq!(container.run(&["ls", "/usr/sbin/policy-rc.d"]).await.unwrap().0, 2, "left in the image");
     let links = container.succeed(&["ls", "/sys/class/net"]).await.unwrap();

@@ -1,7 +1,7 @@
 //! A container that systemd runs in, as it does on a machine.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bollard::container::LogOutput;
@@ -118,6 +118,24 @@ impl Container {
     pub fn console(&self) -> impl Stream<Item = Result<LogOutput, bollard::errors::Error>> + use<> {
         let options = LogsOptionsBuilder::default().follow(true).stdout(true).stderr(true).build();
         self.engine.docker().clone().logs(&self.id, Some(options))
+    }
+
+    /// Waits until systemd has started everything: its own word for how that went, `running` at best.
+    ///
+    /// # Errors
+    /// The container has ended, or it takes longer than `patience`.
+    pub async fn booted(&self, patience: Duration) -> Result<String> {
+        let begun = Instant::now();
+        loop {
+            let asked = self.run(&["systemctl", "is-system-running"]).await;
+            let state = asked.as_ref().map_or("", |(_, text)| text.trim());
+            if matches!(state, "running" | "degraded" | "maintenance") {
+                return Ok(state.to_owned());
+            }
+            ensure!(self.runs().await?, "container {}: it ended while booting", self.id);
+            ensure!(begun.elapsed() < patience, "container {}: booting for too long: {state}", self.id);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Does it run?
