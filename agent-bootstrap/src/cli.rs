@@ -45,6 +45,8 @@ pub enum Verb {
     Boot(crate::boot::BootArgs),
     /// Watch this instance: protection follows busy agents, idle and lifecycle events drain and retire it
     Watch(crate::watch::WatchArgs),
+    /// Deliver this instance's logs to CloudWatch Logs
+    Logs(crate::logs::LogsArgs),
     /// Check identity, bucket, KMS, CI API, Docker, disk and clock, each with a fix line
     Doctor(crate::doctor::DoctorArgs),
     /// Secrets of a pipeline
@@ -113,6 +115,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Verb::DockerCredential { operation } => crate::registry::run(&layout, &operation).await,
             Verb::Boot(args) => crate::boot::run(&layout, args).await,
             Verb::Watch(args) => crate::watch::run(&layout, args).await,
+            Verb::Logs(args) => crate::logs::run(&layout, args).await,
             Verb::Doctor(args) => crate::doctor::run(&layout, args).await,
             Verb::Secrets { verb: SecretsVerb::Check(args) } => crate::secrets::check(&layout, args).await,
         }

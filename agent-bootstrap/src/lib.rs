@@ -8,6 +8,7 @@ pub mod failure;
 pub mod git_credential;
 pub mod hooks;
 pub mod layout;
+pub mod logs;
 pub mod registry;
 pub mod secrets;
 pub mod units;

@@ -11,6 +11,7 @@ mod doctor;
 mod faults;
 mod lab_cli;
 mod leftovers;
+mod logs;
 mod lone_cloud;
 mod parameters;
 mod public_ecr;

@@ -219,6 +219,14 @@ impl Scene {
         assert!(said.success, "{}", said.stderr);
     }
 
+    /// The agents' registration token.
+    pub async fn agent_token(&self) -> String {
+        let secret = self.stack.output("AgentTokenSecret").unwrap();
+        let said = self.aws(&["secretsmanager", "get-secret-value", "--secret-id", secret]).await;
+        let answer: Value = serde_json::from_str(&said.stdout).unwrap();
+        answer["SecretString"].as_str().unwrap().to_owned()
+    }
+
     async fn get(&self, path: &str) -> reqwest::Response {
         let request = self.http.get(format!("{}{path}", self.server())).bearer_auth(self.token());
         request.send().await.unwrap().error_for_status().unwrap()

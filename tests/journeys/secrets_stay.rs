@@ -5,6 +5,7 @@ use std::path::Path;
 use tokio::process::Command;
 
 use crate::leftovers::leftovers;
+use crate::logs::{shipped, shipped_until};
 use crate::scene::Scene;
 
 const VALUE: &str = "correct horse $battery 'staple";
@@ -18,7 +19,7 @@ async fn a_jobs_secrets_end_with_the_job_and_are_seen_by_nobody_else() {
     scene.upload("app/env", &format!("API_KEY=\"{}\"\n", VALUE.replace('$', "\\$"))).await;
     scene.upload("app/private_ssh_key", &key).await;
     scene.upload("app/git-credentials", &format!("https://ci:{PASSWORD}@git.example/app.git\n")).await;
-    scene.in_service(1).await;
+    let instance = scene.in_service(1).await[0].id.clone();
 
     let enough = scene.lab.folder().join("enough");
     let command = format!(
@@ -44,10 +45,27 @@ async fn a_jobs_secrets_end_with_the_job_and_are_seen_by_nobody_else() {
     assert!(log.contains("key none") && log.contains("no agent"), "{log}");
     let agents = leftovers(scene.lab.folder()).into_iter().filter(|process| process.contains("ssh-agent"));
     assert_eq!(agents.collect::<Vec<_>>(), Vec::<String>::new());
+    let shipped = all_shipped(&scene, &instance).await;
+    for secret in [VALUE, PASSWORD, line, &scene.agent_token().await] {
+        let shown: Vec<&String> = shipped.iter().filter(|message| message.contains(secret)).collect();
+        assert!(shown.is_empty(), "{shown:?}");
+    }
     for secret in [VALUE, PASSWORD, line] {
         assert_eq!(files_with(scene.lab.folder(), secret), Vec::<String>::new(), "{secret}");
     }
     scene.lab.stop().await.unwrap();
+}
+
+/// What CloudWatch Logs holds of an instance that has run two jobs.
+async fn all_shipped(scene: &Scene, instance: &str) -> Vec<String> {
+    let jobs_over = |m: &[String]| m.iter().filter(|m| m.contains("finished")).count() == 2;
+    let mut all = shipped_until(scene, "/tidemark/ci/agent", instance, jobs_over).await;
+    let hooks_over = |m: &[String]| m.iter().filter(|m| m.contains("its hook says so")).count() == 2;
+    all.extend(shipped_until(scene, "/tidemark/ci/watch", instance, hooks_over).await);
+    for group in ["boot", "docker", "system"] {
+        all.extend(shipped(scene, &format!("/tidemark/ci/{group}"), instance).await);
+    }
+    all
 }
 
 async fn ssh_key(scene: &Scene) -> String {

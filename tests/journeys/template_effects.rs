@@ -34,6 +34,7 @@ fn wide(vpc: &str, subnets: &str) -> Vec<(&'static str, String)> {
         ("ManagedPolicyARNs", MORE),
         ("PermissionsBoundaryARN", BOUNDARY),
         ("LogRetentionDays", "90"),
+        ("LogGroupPrefix", "/buildkite"),
     ]
     .map(|(name, value)| (name, value.to_owned()))
     .into()
@@ -95,8 +96,15 @@ async fn every_parameter_reaches_what_it_is_for() {
         ("/protected", json!(true), json!(true)),
         (
             "/log_groups",
-            json!(["/tidemark/ci/instances", "/tidemark/ci/scaler"]),
-            json!(["/tidemark/wide/instances", "/tidemark/wide/scaler"]),
+            json!([
+                "/tidemark/ci/agent",
+                "/tidemark/ci/boot",
+                "/tidemark/ci/docker",
+                "/tidemark/ci/scaler",
+                "/tidemark/ci/system",
+                "/tidemark/ci/watch",
+            ]),
+            json!(["/tidemark/wide/scaler"]),
         ),
     ] {
         assert_eq!(plain.pointer(pointer).unwrap(), &default, "{pointer} of the defaults");
@@ -130,6 +138,8 @@ async fn every_parameter_reaches_what_it_is_for() {
         ),
         ("terminating-hook: \"terminating\"", "idle-period: 7m"),
         ("secrets-region: \"us-east-1\"", "idle-period: never"),
+        ("log-group-prefix: \"\"", "log-group-prefix: \"/buildkite\""),
+        ("log-retention-days: 14", "log-retention-days: 90"),
     ] {
         assert!(has(&plain, "/user_data", default), "no {default} in {}", plain["user_data"]);
         assert!(has(&wide, "/user_data", other), "no {other} in {}", wide["user_data"]);
@@ -138,5 +148,10 @@ async fn every_parameter_reaches_what_it_is_for() {
     assert!(!has(&plain, "/user_data", "agent-token-1"), "the token itself is in the user data");
     assert!(has(&wide, "/instance_role/inline", "arn:aws:s3:::given-secrets/*"));
     assert!(has(&wide, "/instance_role/inline", KEY));
+    assert!(has(&wide, "/instance_role/inline", "log-group:/buildkite/*"));
+    assert!(
+        !has(&plain, "/instance_role/inline", "logs:CreateLogGroup"),
+        "the stack makes its groups itself"
+    );
     assert!(!plain.to_string().contains("${"), "a hole in what was deployed: {plain}");
 }

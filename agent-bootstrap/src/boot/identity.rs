@@ -3,7 +3,7 @@
 use aws::{CallError, Imds, Session};
 use serde::{Deserialize, Serialize};
 
-use super::settings::{Settings, WatchSettings};
+use super::settings::{LogsSettings, Settings, WatchSettings};
 use crate::failure::Failure;
 use crate::layout::Layout;
 
@@ -94,6 +94,9 @@ pub struct InstanceFile {
     /// Digest of the settings that it booted with; none where an older boot wrote the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings_digest: Option<String>,
+    /// Where its logs go.
+    #[serde(default)]
+    pub logs: LogsSettings,
 }
 
 impl InstanceFile {
@@ -108,6 +111,7 @@ impl InstanceFile {
             agent_program,
             watch: settings.watch.clone(),
             settings_digest: Some(settings.digest.clone()),
+            logs: settings.logs.clone(),
         }
     }
 

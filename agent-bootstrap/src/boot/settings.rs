@@ -1,5 +1,6 @@
 //! An instance's settings: parts of YAML merged key by key into one typed value. `docs/settings.md` lists them.
 
+pub mod logs;
 pub mod reader;
 pub mod watch;
 
@@ -9,6 +10,7 @@ use aws::StoredToken;
 use serde_json::{Map, Value};
 use sha2::Digest as _;
 
+pub use logs::LogsSettings;
 use reader::Reader;
 pub use reader::{Fault, Faults};
 pub use watch::WatchSettings;
@@ -28,6 +30,8 @@ pub struct Settings {
     pub watch: WatchSettings,
     /// Tells these settings from others; the same for parts that say the same, whatever their form.
     pub digest: String,
+    /// Where logs go.
+    pub logs: LogsSettings,
 }
 
 /// How agents run.
@@ -96,6 +100,7 @@ fn typed(reader: &mut Reader, digest: String) -> Settings {
         hooks_env: hooks_env(reader),
         watch: watch::read(reader),
         digest,
+        logs: logs::logs(reader),
     }
 }
 

@@ -16,9 +16,15 @@ use super::{InstanceOrder, Instances, LaunchFailed};
 use crate::children::{Child, Helper};
 use crate::imds::{Facts, Imds, Notices, RoleSessions};
 
-/// What init does on such an instance: boot once, then watch for ever. Boot's failure stays visible in the console
+/// What init does on such an instance: ship logs, boot once, then watch for ever. Boot's failure stays visible in the console
 /// and the instance stays up, as on EC2; watch comes back when it dies, as systemd would have it.
 const INIT: &str = r#"
+logs="$TIDEMARK_ROOT/var/log/tidemark"
+(while :; do
+    agent-bootstrap logs
+    echo "lab: logs ended with exit status $?; starting it again"
+    sleep 1
+done) >> "$logs/logs.log" 2>&1 &
 agent-bootstrap boot
 status=$?
 if [ "$status" -ne 0 ]; then
@@ -30,7 +36,7 @@ while :; do
     agent-bootstrap watch
     echo "lab: watch ended with exit status $?; starting it again"
     sleep 1
-done
+done >> "$logs/watch.log" 2>&1
 "#;
 
 /// Where the instances run.
