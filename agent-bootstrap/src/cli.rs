@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::failure::Failure;
 use crate::layout::Layout;
+use crate::watch::operator;
+use crate::watch::protocol::Request;
 
 /// Turns an instance into CI agents and gives every job its secrets
 #[derive(Debug, Parser)]
@@ -47,6 +49,18 @@ pub enum Verb {
     Watch(crate::watch::WatchArgs),
     /// Deliver this instance's logs to CloudWatch Logs
     Logs(crate::logs::LogsArgs),
+    /// Take no more jobs, and stay; what runs is finished
+    Cordon,
+    /// Take jobs again after `cordon`
+    Uncordon,
+    /// Finish what runs, and leave for a successor
+    Drain {
+        /// Cancel what runs instead
+        #[arg(long)]
+        cancel_jobs: bool,
+    },
+    /// Tell what the instance does, as one JSON line
+    Status,
     /// Check identity, bucket, KMS, CI API, Docker, disk and clock, each with a fix line
     Doctor(crate::doctor::DoctorArgs),
     /// Secrets of a pipeline
@@ -116,6 +130,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Verb::Boot(args) => crate::boot::run(&layout, args).await,
             Verb::Watch(args) => crate::watch::run(&layout, args).await,
             Verb::Logs(args) => crate::logs::run(&layout, args).await,
+            Verb::Cordon => operator::say(&layout, &Request::Cordon).await,
+            Verb::Uncordon => operator::say(&layout, &Request::Uncordon).await,
+            Verb::Drain { cancel_jobs } => operator::say(&layout, &Request::Drain { cancel_jobs }).await,
+            Verb::Status => operator::say(&layout, &Request::Status).await,
             Verb::Doctor(args) => crate::doctor::run(&layout, args).await,
             Verb::Secrets { verb: SecretsVerb::Check(args) } => crate::secrets::check(&layout, args).await,
         }

@@ -37,6 +37,24 @@ pub trait UnitManager {
     /// Names the unit.
     fn stop(&self, number: u32) -> Result<(), Failure>;
 
+    /// Tells an agent to cancel its job and leave. Harmless twice.
+    ///
+    /// # Errors
+    /// Names the unit.
+    fn cancel(&self, number: u32) -> Result<(), Failure>;
+
+    /// Tells the shipping of logs to send what is left and to end, without waiting for it.
+    ///
+    /// # Errors
+    /// Names the unit.
+    fn stop_logs(&self) -> Result<(), Failure>;
+
+    /// Does the shipping of logs run (it may be sending its last)?
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    fn ships_logs(&self) -> Result<bool, Failure>;
+
     /// Does the agent run (it may be leaving)?
     ///
     /// # Errors

@@ -1,23 +1,22 @@
-//! Protection follows busy agents; idle and lifecycle events drain and retire the instance.
+//! Protection follows busy agents; idleness, notices, operators and the group's own wish drain and retire the instance.
+//! What to do is decided in `lifecycle`.
 //!
 //! # Layout
-//! - [`decide`]: the whole policy, pure; [`rollout`] says whose turn an update is; [`attempts`] and [`jobs`] are
-//!   what it remembers.
-//! - [`keeper`]: the one task that observes, asks `decide` and carries out its steps.
-//! - [`group`], [`metadata`], [`settings`]: ports. [`autoscaling`] is the group's adapter, [`fake_group`] its double for tests.
-//! - [`protocol`], [`server`], [`client`]: how hooks and people talk to it.
+//! - [`keeper`]: the one task that observes, asks `lifecycle::decide` and carries out its steps; [`jobs`] is what
+//!   outlives it.
+//! - [`group`], [`metadata`], [`settings`]: ports. [`autoscaling`] is the group's adapter, [`fake_group`] its double for
+//!   tests.
+//! - [`protocol`], [`server`], [`client`], [`operator`]: how hooks and people talk to it.
 
-pub mod attempts;
 pub mod autoscaling;
 pub mod client;
-pub mod decide;
 pub mod fake_group;
 pub mod group;
 pub mod jobs;
 pub mod keeper;
 pub mod metadata;
+pub mod operator;
 pub mod protocol;
-pub mod rollout;
 pub mod server;
 pub mod settings;
 
@@ -25,15 +24,17 @@ use std::time::Duration;
 
 use aws::session::Patience;
 use aws::{Imds, Session};
+use jiff::SignedDuration;
+use lifecycle::Policy;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::boot::agent_config::agent_name;
 use crate::boot::identity::InstanceFile;
 use crate::failure::Failure;
 use crate::layout::Layout;
-use crate::units;
+use crate::units::{self, AgentUnit};
 use autoscaling::AutoScalingGroup;
-use decide::Policy;
 use keeper::{Keeper, Orders, Ports};
 use metadata::ImdsMetadata;
 use settings::UserDataSettings;
@@ -91,7 +92,7 @@ fn orders(layout: &Layout, instance: &InstanceFile) -> Orders {
     let watch = &instance.watch;
     Orders {
         instance: instance.identity.instance_id.clone(),
-        agents: instance.agents,
+        agents: (1..=instance.agents).map(|number| agent(instance, number)).collect(),
         policy: Policy {
             in_group: instance.identity.group.is_some(),
             idle_period: watch.idle_period,
@@ -100,11 +101,27 @@ fn orders(layout: &Layout, instance: &InstanceFile) -> Orders {
             heartbeat_interval: watch.heartbeat_interval,
             update_check: watch.update_check,
             update_concurrency: watch.update_concurrency,
+            max_age: watch.max_age.map(|age| spread(age, &instance.identity.instance_id)),
+            after_job: watch.after_job,
+            drain_on_rebalance: watch.drain_on_rebalance,
+            spot_grace: watch.spot_grace,
         },
         hook: watch.terminating_hook.clone(),
         poll_interval: watch.poll_interval,
         memory: layout.run().join("watch.json"),
     }
+}
+
+fn agent(instance: &InstanceFile, number: u32) -> AgentUnit {
+    let name = agent_name(&instance.stack, &instance.identity.instance_id, number);
+    AgentUnit { number, name, program: instance.agent_program.clone().into() }
+}
+
+/// Up to a tenth less, by the instance's id: instances of one launch do not all leave at the same time.
+fn spread(age: SignedDuration, instance: &str) -> SignedDuration {
+    let number: u32 = instance.bytes().fold(0, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    let part = i32::try_from(number % 100).unwrap_or(0);
+    age.saturating_sub((age / 1000).saturating_mul(part))
 }
 
 /// The instance file, as soon as boot has written it.
@@ -114,5 +131,19 @@ async fn instance_file(layout: &Layout) -> Result<InstanceFile, Failure> {
             return Ok(instance);
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_spread_over_a_tenth() {
+        let day = SignedDuration::from_hours(24);
+        let ages: Vec<_> = (0..200).map(|n| spread(day, &format!("i-{n:017x}"))).collect();
+        assert!(ages.iter().all(|age| *age <= day && *age > day * 9 / 10), "{ages:?}");
+        let distinct: std::collections::BTreeSet<_> = ages.iter().collect();
+        assert!(distinct.len() > 20, "{distinct:?}");
     }
 }

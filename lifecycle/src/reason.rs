@@ -21,6 +21,8 @@ pub enum Reason {
     SpotNotice,
     /// EC2 expects to take the spot instance back.
     Rebalance,
+    /// EC2 will stop, reboot or retire the machine.
+    Maintenance,
     /// A newer launch template or other settings are there.
     Update,
     /// Somebody terminates the instance by hand, or the group does for reasons of its own.
@@ -29,13 +31,14 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Idle,
         Self::AfterJob,
         Self::MaxAge,
         Self::DiskFull,
         Self::SpotNotice,
         Self::Rebalance,
+        Self::Maintenance,
         Self::Update,
         Self::Operator,
     ];
@@ -50,6 +53,7 @@ impl Reason {
             Self::DiskFull => "disk-full",
             Self::SpotNotice => "spot-notice",
             Self::Rebalance => "rebalance",
+            Self::Maintenance => "maintenance",
             Self::Update => "update",
             Self::Operator => "operator",
         }

@@ -16,7 +16,9 @@ pub enum State {
     Ready,
     /// At least one job runs.
     Busy,
-    /// Takes no more jobs; what runs is finished.
+    /// Takes no more jobs for now; what runs is finished, and the instance stays.
+    Cordoned,
+    /// Takes no more jobs; what runs is finished, and the instance leaves.
     Draining(Reason),
     /// Done: nothing runs, and the group may end it.
     Retired(Reason),
@@ -31,6 +33,8 @@ pub enum Event {
     JobStarted,
     /// The last running job is over.
     LastJobFinished,
+    /// It shall take no more jobs and stay.
+    Cordon,
     /// It shall leave.
     Retire(Reason),
     /// Agents are gone and nothing runs.
@@ -54,12 +58,17 @@ impl State {
     /// [`IllegalMove`]: a draining instance takes no job, a retired one does nothing any more.
     pub fn after(self, event: Event) -> Result<Self, IllegalMove> {
         match (self, event) {
-            (Self::Booting | Self::Ready, Event::AgentsStarted) => Ok(Self::Ready),
+            (Self::Booting | Self::Ready | Self::Cordoned, Event::AgentsStarted) => Ok(Self::Ready),
             (Self::Busy, Event::AgentsStarted) => Ok(Self::Busy),
             (Self::Ready | Self::Busy, Event::JobStarted) => Ok(Self::Busy),
             (Self::Ready | Self::Busy, Event::LastJobFinished) => Ok(Self::Ready),
+            (Self::Ready | Self::Busy | Self::Cordoned, Event::Cordon) => Ok(Self::Cordoned),
+            // A job that slipped in changes neither.
+            (Self::Cordoned, Event::JobStarted | Event::LastJobFinished) => Ok(Self::Cordoned),
             (Self::Draining(reason), Event::LastJobFinished) => Ok(Self::Draining(reason)),
-            (Self::Booting | Self::Ready | Self::Busy, Event::Retire(reason)) => Ok(Self::Draining(reason)),
+            (Self::Booting | Self::Ready | Self::Busy | Self::Cordoned, Event::Retire(reason)) => {
+                Ok(Self::Draining(reason))
+            }
             (Self::Draining(first), Event::Retire(second)) => Ok(Self::Draining(first.or_stronger(second))),
             (Self::Draining(reason), Event::Drained) => Ok(Self::Retired(reason)),
             (state, event) => Err(IllegalMove { state, event }),
@@ -88,6 +97,7 @@ impl fmt::Display for State {
             Self::Booting => f.write_str("booting"),
             Self::Ready => f.write_str("ready"),
             Self::Busy => f.write_str("busy"),
+            Self::Cordoned => f.write_str("cordoned"),
             Self::Draining(reason) => write!(f, "draining ({reason})"),
             Self::Retired(reason) => write!(f, "retired ({reason})"),
         }
@@ -108,6 +118,7 @@ mod tests {
             Just(Event::AgentsStarted),
             Just(Event::JobStarted),
             Just(Event::LastJobFinished),
+            Just(Event::Cordon),
             reasons().prop_map(Event::Retire),
             Just(Event::Drained),
         ]
@@ -130,6 +141,17 @@ mod tests {
     }
 
     #[test]
+    fn a_cordoned_instance_comes_back_or_leaves() {
+        let cordoned = State::Busy.after(Event::Cordon).unwrap();
+        assert!(!cordoned.is_capacity());
+        assert_eq!(cordoned.after(Event::LastJobFinished), Ok(State::Cordoned));
+        assert_eq!(cordoned.after(Event::AgentsStarted), Ok(State::Ready));
+        let leaves = cordoned.after(Event::Retire(Reason::Operator));
+        assert_eq!(leaves, Ok(State::Draining(Reason::Operator)));
+        assert!(leaves.unwrap().after(Event::Cordon).is_err());
+    }
+
+    #[test]
     fn the_wire_form_is_tagged() {
         let wire = serde_json::to_string(&State::Draining(Reason::DiskFull)).unwrap();
         assert_eq!(wire, r#"{"state":"draining","reason":"disk-full"}"#);
@@ -144,8 +166,8 @@ mod tests {
             let mut left = false;
             for event in events {
                 if let Ok(next) = state.after(event) {
-                    prop_assert!(!(left && next.is_capacity()), "{state} became {next}");
-                    left |= !next.is_capacity();
+                    prop_assert!(!left || next.reason().is_some(), "{state} became {next}");
+                    left |= next.reason().is_some();
                     state = next;
                 }
             }
@@ -164,7 +186,7 @@ mod tests {
 
         #[test]
         fn retirement_only_follows_a_drain(event in events()) {
-            for state in [State::Booting, State::Ready, State::Busy] {
+            for state in [State::Booting, State::Ready, State::Busy, State::Cordoned] {
                 prop_assert!(!matches!(state.after(event), Ok(State::Retired(_))));
             }
         }

@@ -3,9 +3,9 @@
 use agent_bootstrap::watch::autoscaling::AutoScalingGroup;
 use agent_bootstrap::watch::fake_group::FakeGroup;
 use agent_bootstrap::watch::group::{Group, Member, Refusal, Size};
-use agent_bootstrap::watch::rollout::TemplateVersion;
 use lab::group::model::Definition;
 use lifecycle::AwsState;
+use lifecycle::rollout::TemplateVersion;
 
 use crate::quiet_group::{GROUP, HOOK, QuietGroup, definition};
 

@@ -93,12 +93,13 @@ fn digest(merged: &Map<String, Value>) -> String {
 }
 
 fn typed(reader: &mut Reader, digest: String) -> Settings {
+    let agents = agents(reader);
     Settings {
         stack: reader.word("stack"),
         queue: reader.word("queue"),
-        agents: agents(reader),
+        watch: watch::read(reader, agents.disconnect_after_job),
+        agents,
         hooks_env: hooks_env(reader),
-        watch: watch::read(reader),
         digest,
         logs: logs::logs(reader),
     }

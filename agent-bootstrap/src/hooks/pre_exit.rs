@@ -16,7 +16,9 @@ pub async fn run(layout: &Layout, environment: &Environment) -> Result<(), Failu
         return Ok(());
     };
     let cleaned = clean(&JobFolder::of(layout, &job_id));
-    crate::watch::client::job_finished(layout, &job_id).await;
+    if let Some(reason) = crate::watch::client::job_finished(layout, &job_id).await {
+        eprintln!("watch: {reason}");
+    }
     cleaned
 }
 

@@ -43,10 +43,18 @@ impl Process {
     /// # Errors
     /// When this process may not.
     pub fn terminate(self) -> std::io::Result<()> {
+        self.signal(Signal::SIGTERM)
+    }
+
+    /// Sends it a signal. One that is gone already is no error.
+    ///
+    /// # Errors
+    /// When this process may not.
+    pub fn signal(self, signal: Signal) -> std::io::Result<()> {
         if !self.is_alive() {
             return Ok(());
         }
-        match kill(Pid::from_raw(self.pid), Signal::SIGTERM) {
+        match kill(Pid::from_raw(self.pid), signal) {
             Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
             Err(error) => Err(error.into()),
         }

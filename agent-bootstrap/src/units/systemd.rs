@@ -21,6 +21,9 @@ impl Systemd {
     }
 }
 
+/// Ships the journal.
+const LOGS: &str = "tidemark-logs.service";
+
 fn unit(number: u32) -> String {
     format!("tidemark-agent@{number}.service")
 }
@@ -61,14 +64,33 @@ impl UnitManager for Systemd {
         succeed(&["stop", "--no-block", &unit], &unit)
     }
 
-    fn is_active(&self, number: u32) -> Result<bool, Failure> {
-        let output = systemctl(&["show", "--property=ActiveState", "--value", &unit(number)])?;
-        match String::from_utf8_lossy(&output.stdout).trim() {
-            "inactive" | "failed" => Ok(false),
-            "active" | "activating" | "deactivating" | "reloading" => Ok(true),
-            other => {
-                Err(Failure::failed(format!("systemctl show {}: unknown state `{other}`", unit(number))))
-            }
+    fn cancel(&self, number: u32) -> Result<(), Failure> {
+        if !self.is_active(number)? {
+            return Ok(());
         }
+        let unit = unit(number);
+        succeed(&["kill", "--kill-whom=main", "--signal=QUIT", &unit], &unit)
+    }
+
+    fn stop_logs(&self) -> Result<(), Failure> {
+        succeed(&["stop", "--no-block", LOGS], LOGS)
+    }
+
+    fn ships_logs(&self) -> Result<bool, Failure> {
+        runs(LOGS)
+    }
+
+    fn is_active(&self, number: u32) -> Result<bool, Failure> {
+        runs(&unit(number))
+    }
+}
+
+/// A unit that does not exist does not run.
+fn runs(unit: &str) -> Result<bool, Failure> {
+    let output = systemctl(&["show", "--property=ActiveState", "--value", unit])?;
+    match String::from_utf8_lossy(&output.stdout).trim() {
+        "inactive" | "failed" => Ok(false),
+        "active" | "activating" | "deactivating" | "reloading" => Ok(true),
+        other => Err(Failure::failed(format!("systemctl show {unit}: unknown state `{other}`"))),
     }
 }

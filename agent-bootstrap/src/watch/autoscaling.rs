@@ -5,7 +5,7 @@ use aws::{CallError, Fault, Session};
 use lifecycle::AwsState;
 
 use super::group::{Group, Member, Refusal, Size};
-use super::rollout::{Peer, Rollout, TemplateVersion};
+use lifecycle::rollout::{Peer, Rollout, TemplateVersion};
 
 /// An Auto Scaling group and one of its instances.
 #[derive(Debug, Clone)]

@@ -50,11 +50,11 @@ async fn started(layout: &Layout, job_id: &str, pid: Option<i32>, absence: Durat
     }
 }
 
-/// Tells `watch` that the job is over. Never fails the job: `watch` also notices ended jobs by itself.
-pub async fn job_finished(layout: &Layout, job_id: &str) {
+/// Tells `watch` that the job is over, and hears why it was cancelled, if `watch` had that done. Never fails the job:
+/// `watch` also notices ended jobs by itself.
+pub async fn job_finished(layout: &Layout, job_id: &str) -> Option<String> {
     let request = Request::JobFinished { job: job_id.to_owned() };
-    // The answer says nothing that the hook could act on.
-    let _ = tokio::time::timeout(FAREWELL, ask(layout, &request, FAREWELL)).await;
+    tokio::time::timeout(FAREWELL, ask(layout, &request, FAREWELL)).await.ok()?.ok()?.reason
 }
 
 /// Asks `watch`, again after a pause if it is not there or ends before it answers: every request may be repeated.

@@ -3,11 +3,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lifecycle::AwsState;
+use jiff::Timestamp;
+use lifecycle::{AwsState, Notices};
 
 use super::group::{Group, Member, Refusal, Size};
 use super::metadata::Metadata;
-use super::rollout::{Peer, Rollout, TemplateVersion};
+use lifecycle::rollout::{Peer, Rollout, TemplateVersion};
 
 /// The group and its instance. Clones share it.
 #[derive(Debug, Clone)]
@@ -20,6 +21,7 @@ struct Inside {
     hook: Option<String>,
     /// Version that the group launches; its instance has the first.
     version: u32,
+    notices: Notices,
     calls: Vec<String>,
 }
 
@@ -29,7 +31,8 @@ impl FakeGroup {
     pub fn new(size: Size, hook: Option<&str>, state: AwsState) -> Self {
         let member = Some(Member { state, protected: true });
         let hook = hook.map(str::to_owned);
-        Self(Arc::new(Mutex::new(Inside { member, size, hook, version: 1, calls: Vec::new() })))
+        let (notices, calls) = (Notices::default(), Vec::new());
+        Self(Arc::new(Mutex::new(Inside { member, size, hook, version: 1, notices, calls })))
     }
 
     /// The mutations that were asked for, in order, refused ones too.
@@ -59,6 +62,11 @@ impl FakeGroup {
     /// The group launches the next version of its template from now on.
     pub fn update(&self) {
         self.lock().version += 1;
+    }
+
+    /// EC2 announces this.
+    pub fn announce(&self, notices: Notices) {
+        self.lock().notices = notices;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -174,5 +182,13 @@ impl Metadata for FakeGroup {
     async fn target_state(&self) -> Result<Option<AwsState>, aws::CallError> {
         let leaving = self.member().is_none_or(|m| m.state.is_leaving());
         Ok(Some(if leaving { AwsState::Terminated } else { AwsState::InService }))
+    }
+
+    async fn notices(&self) -> Result<Notices, aws::CallError> {
+        Ok(self.lock().notices)
+    }
+
+    async fn launched(&self) -> Result<Option<Timestamp>, aws::CallError> {
+        Ok(None)
     }
 }

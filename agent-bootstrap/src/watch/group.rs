@@ -1,8 +1,9 @@
 //! The group as `watch` needs it: a port, its adapter is `autoscaling.rs`, its double `fake_group.rs`.
 
 use lifecycle::AwsState;
+pub use lifecycle::{Refusal, Size};
 
-use super::rollout::Rollout;
+use lifecycle::rollout::Rollout;
 
 /// What the group says about one of its instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,45 +12,6 @@ pub struct Member {
     pub state: AwsState,
     /// Is it protected from scale-in?
     pub protected: bool,
-}
-
-/// The group's limits and aim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    /// Never fewer.
-    pub min: i32,
-    /// Never more.
-    pub max: i32,
-    /// Desired capacity.
-    pub desired: i32,
-}
-
-impl Size {
-    /// Minimum equal to maximum: builders that are always on.
-    #[must_use]
-    pub fn is_fixed(self) -> bool {
-        self.min == self.max
-    }
-}
-
-/// Why the group did not do it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The instance is not in a state that allows it (protection outside InService and Standby).
-    #[error("not in a state that allows it: {0}")]
-    State(String),
-    /// It would bring the group below its minimum.
-    #[error("below the group's minimum: {0}")]
-    Minimum(String),
-    /// No lifecycle action waits (completed, timed out, or another token).
-    #[error("no lifecycle action waits: {0}")]
-    NoAction(String),
-    /// The instance is not (or no more) in the group.
-    #[error("not in the group: {0}")]
-    Absent(String),
-    /// Anything else; trying again may do.
-    #[error("{0}")]
-    Failed(String),
 }
 
 /// The group of this instance.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jiff::Timestamp;
-use lifecycle::State;
+use lifecycle::{Observed, State, Word};
 use serde::{Deserialize, Serialize};
 
 use crate::boot::files::{self, Owner};
@@ -32,13 +32,34 @@ pub struct Memory {
     /// Instances in service when the settings were last seen as they were at boot; none before that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elders: Option<BTreeSet<String>>,
+    /// The operator's last word.
+    #[serde(default)]
+    pub word: Word,
+    /// Did a job end here?
+    #[serde(default)]
+    pub served: bool,
+    /// Were the agents told to leave? A second time would cancel their jobs.
+    #[serde(default)]
+    pub agents_told: bool,
+    /// Why running jobs were cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled: Option<String>,
 }
 
 impl Memory {
     /// Of an instance that was just born.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        Self { state: State::Booting, jobs: BTreeMap::new(), idle_since: now, elders: None }
+        Self {
+            state: State::Booting,
+            jobs: BTreeMap::new(),
+            idle_since: now,
+            elders: None,
+            word: Word::Serve,
+            served: false,
+            agents_told: false,
+            cancelled: None,
+        }
     }
 
     /// Reads what a former `watch` left. A file that cannot be read is an error, not an empty memory: a job may run.
@@ -72,11 +93,31 @@ impl Memory {
         self.jobs.insert(id, Job { agent, since: now });
     }
 
-    /// Forgets a job that is over.
-    pub fn finish(&mut self, id: &str, now: Timestamp) {
-        if self.jobs.remove(id).is_some() && self.jobs.is_empty() {
-            self.idle_since = now;
+    /// Forgets a job that is over; false when it was not known.
+    pub fn finish(&mut self, id: &str) -> bool {
+        self.jobs.remove(id).is_some()
+    }
+
+    /// What a new `watch` knows of the instance; the rest is asked anew.
+    #[must_use]
+    pub fn observed(&self) -> Observed {
+        Observed {
+            jobs: self.jobs.len(),
+            word: self.word,
+            served: self.served,
+            agents_told: self.agents_told,
+            cancelled: self.cancelled.is_some(),
+            ..Observed::new(self.state, self.idle_since)
         }
+    }
+
+    /// Takes over what is to be remembered.
+    pub fn remember(&mut self, seen: &Observed) {
+        self.state = seen.state;
+        self.idle_since = seen.idle_since;
+        self.word = seen.word;
+        self.served = seen.served;
+        self.agents_told = seen.agents_told;
     }
 
     /// Ids of jobs whose agent is gone, `is_alive` telling. Jobs without a known agent last as long as any agent.
@@ -97,18 +138,22 @@ mod tests {
     const B: Option<Process> = Some(Process { pid: 8, started: 1 });
 
     #[test]
-    fn an_agent_has_one_job_and_idleness_begins_with_the_last_end() {
+    fn an_agent_has_one_job() {
         let mut memory = Memory::new(at(0));
         memory.start("one".into(), A, at(1));
         memory.start("two".into(), B, at(2));
         memory.start("three".into(), A, at(3));
         assert_eq!(memory.jobs.keys().collect::<Vec<_>>(), ["three", "two"]);
-        memory.finish("two", at(4));
-        memory.finish("unknown", at(5));
-        assert_eq!(memory.idle_since, at(0));
-        memory.finish("three", at(6));
-        memory.finish("three", at(7));
-        assert_eq!(memory.idle_since, at(6));
+        assert!(memory.finish("two") && !memory.finish("two") && !memory.finish("one"));
+        assert_eq!(memory.observed().jobs, 1);
+    }
+
+    #[test]
+    fn what_an_older_watch_left_is_read() {
+        let older = r#"{"state":{"state":"busy"},"jobs":{"j":{"agent":null,"since":"1970-01-01T00:00:01Z"}},
+            "idle_since":"1970-01-01T00:00:00Z"}"#;
+        let memory: Memory = serde_json::from_str(older).unwrap();
+        assert_eq!((memory.state, memory.jobs.len(), memory.word), (State::Busy, 1, Word::Serve));
     }
 
     #[test]

@@ -3,24 +3,25 @@
 use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
-use lifecycle::{AwsState, Event, Record, State};
+use lifecycle::rollout::{Newer, SettingsNews};
+use lifecycle::{Action, Observed, Outcome, Policy, Record, Refusal, State, Step, Word, decide};
 use tokio::sync::{mpsc, oneshot};
 
-use super::attempts::Attempts;
-use super::decide::{Action, Observed, Policy, Step, decide};
-use super::group::{Group, Refusal, Size};
+use super::group::Group;
 use super::jobs::Memory;
 use super::metadata::Metadata;
 use super::protocol::{Answer, Request, Status};
-use super::rollout::{Newer, SettingsNews};
 use super::server::Call;
 use super::settings::NewestSettings;
 use crate::failure::Failure;
-use crate::units::UnitManager;
 use crate::units::process::Process;
+use crate::units::{AgentUnit, UnitManager};
 
 /// More jobs than any instance has agents for: somebody plays with the socket.
 const MOST_JOBS: usize = 1000;
+
+/// Notices are read at every so-many-th look: with the usual interval every 5 s, as EC2 advises.
+const LOOKS_PER_NOTICES: u32 = 5;
 
 /// What a keeper works with.
 pub struct Ports<G, M, S> {
@@ -39,8 +40,8 @@ pub struct Ports<G, M, S> {
 pub struct Orders {
     /// The instance's id.
     pub instance: String,
-    /// How many agents it has.
-    pub agents: u32,
+    /// Its agents.
+    pub agents: Vec<AgentUnit>,
     /// The policy.
     pub policy: Policy,
     /// The terminating hook's name.
@@ -65,16 +66,9 @@ pub struct Keeper<G, M, S> {
     ports: Ports<G, M, S>,
     orders: Orders,
     memory: Memory,
+    seen: Observed,
     waiting: Vec<Waiting>,
-    target: Option<AwsState>,
-    protected: Option<(bool, Timestamp)>,
-    size: Option<(Size, Timestamp)>,
-    turn: Option<(Option<Newer>, Timestamp)>,
-    agents: Option<usize>,
-    agents_told: bool,
-    heartbeat: Option<Timestamp>,
-    termination_asked: bool,
-    attempts: Attempts,
+    looks: u32,
 }
 
 impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
@@ -84,21 +78,8 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
     /// When the memory cannot be read.
     pub fn new(ports: Ports<G, M, S>, orders: Orders) -> Result<Self, Failure> {
         let memory = Memory::load(&orders.memory)?.unwrap_or_else(|| Memory::new(Timestamp::now()));
-        Ok(Self {
-            ports,
-            orders,
-            memory,
-            waiting: Vec::new(),
-            target: None,
-            protected: None,
-            size: None,
-            turn: None,
-            agents: None,
-            agents_told: false,
-            heartbeat: None,
-            termination_asked: false,
-            attempts: Attempts::default(),
-        })
+        let seen = memory.observed();
+        Ok(Self { ports, orders, memory, seen, waiting: Vec::new(), looks: 0 })
     }
 
     /// Keeps the instance until `stop`: looks at every interval, answers calls as they come.
@@ -123,13 +104,20 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
         }
     }
 
+    /// No answer leaves what was known: a leaving instance stays leaving.
     async fn look(&mut self) -> Result<(), Failure> {
-        // No answer leaves what was known: a leaving instance stays leaving.
         if let Ok(target) = self.ports.metadata.target_state().await {
-            self.target = target;
+            self.seen.target = target;
         }
-        self.agents = self.count_agents();
-        let any_agent = self.agents != Some(0);
+        if self.looks.is_multiple_of(LOOKS_PER_NOTICES) {
+            self.look_at_notices().await;
+        }
+        self.looks = self.looks.wrapping_add(1);
+        self.seen.agents = self.count_agents();
+        if self.seen.state.reason().is_some() {
+            self.seen.logs = self.ports.units.ships_logs().ok();
+        }
+        let any_agent = self.seen.agents != Some(0);
         let ended = self.memory.ended(|agent| agent.map_or(any_agent, Process::is_alive));
         for job in ended {
             self.finish(&job, "its agent is gone")?;
@@ -137,13 +125,28 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
         Ok(())
     }
 
+    async fn look_at_notices(&mut self) {
+        if let Ok(notices) = self.ports.metadata.notices().await {
+            self.seen.notices = notices;
+        }
+        if self.orders.policy.max_age.is_some() && self.seen.launched.is_none() {
+            self.seen.launched = self.ports.metadata.launched().await.ok().flatten();
+        }
+    }
+
     fn count_agents(&self) -> Option<usize> {
         let active: Result<Vec<bool>, Failure> =
-            (1..=self.orders.agents).map(|number| self.ports.units.is_active(number)).collect();
+            self.orders.agents.iter().map(|agent| self.ports.units.is_active(agent.number)).collect();
         active.ok().map(|active| active.into_iter().filter(|a| *a).count())
     }
 
     fn take(&mut self, call: Call) -> Result<(), Failure> {
+        if let Some(word) = call.request.word() {
+            let answer =
+                if call.by_operator { self.heed(word)? } else { Answer::refused("only root may say that") };
+            reply(call.answer, answer);
+            return Ok(());
+        }
         match call.request {
             Request::JobStarted { .. } if self.memory.jobs.len() + self.waiting.len() >= MOST_JOBS => {
                 reply(call.answer, Answer::refused("too many jobs are said to run here"));
@@ -151,54 +154,53 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
             Request::JobStarted { job, pid } => {
                 let agent = pid.and_then(Process::running);
                 self.waiting.push(Waiting { job, agent, since: Timestamp::now(), answer: call.answer });
+                self.seen.waiting_since = self.waiting.iter().map(|w| w.since).min();
             }
             Request::JobFinished { job } => {
+                let known = self.memory.jobs.contains_key(&job);
                 self.finish(&job, "its hook says so")?;
-                reply(call.answer, Answer::done());
+                let reason = self.memory.cancelled.clone().filter(|_| known);
+                reply(call.answer, Answer { reason, ..Answer::done() });
             }
-            Request::Status => reply(call.answer, Answer { status: Some(self.status()), ..Answer::done() }),
+            _ => reply(call.answer, Answer { status: Some(self.status()), ..Answer::done() }),
         }
         Ok(())
     }
 
+    /// What drains cannot be called back: agents are leaving, and others may count on it.
+    fn heed(&mut self, word: Word) -> Result<Answer, Failure> {
+        if let Some(reason) = self.seen.state.reason()
+            && word != Word::DrainNow
+        {
+            return Ok(match word {
+                Word::Drain => Answer { status: Some(self.status()), ..Answer::done() },
+                _ => Answer::refused(format!("the instance is {} already", State::Draining(reason))),
+            });
+        }
+        self.seen.word = word;
+        self.say(&serde_json::json!({ "operator": word }));
+        self.save()?;
+        Ok(Answer { status: Some(self.status()), ..Answer::done() })
+    }
+
     fn finish(&mut self, job: &str, why: &str) -> Result<(), Failure> {
-        let before = self.memory.jobs.len();
-        self.memory.finish(job, Timestamp::now());
-        if self.memory.jobs.len() == before {
+        if !self.memory.finish(job) {
             return Ok(());
         }
         self.say(&serde_json::json!({ "job": job, "over": why }));
-        if self.memory.jobs.is_empty() && self.memory.state == State::Busy {
-            self.enter(Event::LastJobFinished);
-        }
-        self.memory.save(&self.orders.memory)
+        let before = self.seen.state;
+        self.seen.job_over(self.memory.jobs.len(), Timestamp::now());
+        self.say_if_moved(before);
+        self.save()
     }
 
     fn status(&self) -> Status {
         Status {
-            state: self.memory.state,
-            protected: self.protected.map(|(protected, _)| protected),
+            state: self.seen.state,
+            protected: self.seen.protected.map(|(protected, _)| protected),
             jobs: self.memory.jobs.keys().cloned().collect(),
-            idle_since: self.memory.jobs.is_empty().then_some(self.memory.idle_since),
-            target: self.target.clone(),
-        }
-    }
-
-    fn observed(&self) -> Observed {
-        Observed {
-            state: self.memory.state,
-            target: self.target.clone(),
-            protected: self.protected,
-            jobs: self.memory.jobs.len(),
-            waiting_since: self.waiting.iter().map(|w| w.since).min(),
-            idle_since: self.memory.idle_since,
-            size: self.size,
-            turn: self.turn,
-            agents: self.agents,
-            agents_told: self.agents_told,
-            heartbeat: self.heartbeat,
-            termination_asked: self.termination_asked,
-            attempts: self.attempts.clone(),
+            idle_since: self.memory.jobs.is_empty().then_some(self.seen.idle_since),
+            target: self.seen.target.clone(),
         }
     }
 
@@ -206,7 +208,7 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
     /// its failure, so this ends; the bound only guards against a mistake in `decide`.
     async fn advance(&mut self) -> Result<(), Failure> {
         for _ in 0..16 {
-            let steps = decide(&self.orders.policy, &self.observed(), Timestamp::now());
+            let steps = decide(&self.orders.policy, &self.seen, Timestamp::now());
             if steps.is_empty() {
                 break;
             }
@@ -218,23 +220,27 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
     }
 
     async fn carry_out(&mut self, step: Step) -> Result<(), Failure> {
-        let action = step.step;
+        let (action, before) = (step.step, self.seen.state);
+        self.seen.begin(action);
         let result = self.act(&step).await;
-        let now = Timestamp::now();
+        let (now, wait) = (Timestamp::now(), self.orders.poll_interval);
         let mut line = serde_json::json!(step);
-        match result {
-            Ok(()) => self.attempts.succeed(action),
+        let moved = match result {
+            Ok(outcome) => self.seen.succeed(action, outcome, now),
             Err(refusal) => {
                 line["failed"] = refusal.to_string().into();
-                self.attempts.fail(action, self.orders.poll_interval, now);
-                self.learn(action, &refusal, now);
+                self.seen.fail(action, &refusal, wait, now)
             }
-        }
+        };
         self.say(&line);
-        self.memory.save(&self.orders.memory)
+        if let Err(illegal) = moved {
+            self.say(&serde_json::json!({ "ignored": illegal.to_string() }));
+        }
+        self.say_if_moved(before);
+        self.save()
     }
 
-    async fn act(&mut self, step: &Step) -> Result<(), Refusal> {
+    async fn act(&mut self, step: &Step) -> Result<Outcome, Refusal> {
         let group = &self.ports.group;
         let hook = self.orders.hook.clone().unwrap_or_default();
         match step.step {
@@ -242,62 +248,40 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
                 let member = group.describe_instance().await?;
                 let member =
                     member.ok_or_else(|| Refusal::Absent("the group does not know it".to_owned()))?;
-                self.protected = Some((member.protected, Timestamp::now()));
+                return Ok(Outcome::Protected(member.protected));
             }
-            Action::DescribeSize => self.size = Some((group.describe_size().await?, Timestamp::now())),
-            Action::DescribeRollout => {
-                let turn = self.look_for_update().await?;
-                self.turn = Some((turn, Timestamp::now()));
-            }
-            Action::Protect => {
-                group.set_protection(true).await?;
-                self.protected = Some((true, Timestamp::now()));
-            }
-            Action::Unprotect => {
-                // Unknown until the answer is there: a lost answer may well have done it.
-                self.protected = None;
-                group.set_protection(false).await?;
-                self.protected = Some((false, Timestamp::now()));
-            }
-            Action::Admit => self.admit()?,
+            Action::DescribeSize => return Ok(Outcome::Size(group.describe_size().await?)),
+            Action::DescribeRollout => return Ok(Outcome::Turn(self.look_for_update().await?)),
+            Action::Admit => return self.admit(),
+            Action::Protect => group.set_protection(true).await?,
+            Action::Unprotect => group.set_protection(false).await?,
             Action::Refuse => self.refuse(&step.why),
-            Action::BeReady => {
-                self.memory.idle_since = Timestamp::now();
-                self.enter(Event::AgentsStarted);
-                if !self.memory.jobs.is_empty() {
-                    self.enter(Event::JobStarted);
-                }
-            }
-            Action::Drain(reason) => self.enter(Event::Retire(reason)),
-            Action::StopAgents => {
-                for number in 1..=self.orders.agents {
-                    self.ports.units.stop(number).map_err(|f| Refusal::Failed(f.message))?;
-                }
-                self.agents_told = true;
-            }
-            Action::Heartbeat => {
-                group.heartbeat(&hook).await?;
-                self.heartbeat = Some(Timestamp::now());
-            }
-            Action::Complete => {
-                group.complete(&hook).await?;
-                self.enter(Event::Drained);
-            }
-            Action::Terminate => {
-                group.terminate_with_decrement().await?;
-                self.termination_asked = true;
-            }
-            Action::Replace => {
-                group.terminate_for_successor().await?;
-                self.termination_asked = true;
-            }
-            Action::MarkUnhealthy => {
-                group.mark_unhealthy().await?;
-                self.termination_asked = true;
-            }
-            Action::Retire => self.enter(Event::Drained),
+            Action::Uncordon => self.each_agent(|units, agent| units.start(agent))?,
+            Action::StopAgents => self.each_agent(|units, agent| units.stop(agent.number))?,
+            Action::CancelJobs => self.cancel_jobs(&step.why)?,
+            Action::FlushLogs => self.ports.units.stop_logs().map_err(failed)?,
+            Action::Heartbeat => group.heartbeat(&hook).await?,
+            Action::Complete => group.complete(&hook).await?,
+            Action::Terminate => group.terminate_with_decrement().await?,
+            Action::Replace => group.terminate_for_successor().await?,
+            Action::MarkUnhealthy => group.mark_unhealthy().await?,
+            Action::BeReady | Action::Cordon | Action::Drain(_) | Action::Retire => {}
         }
-        Ok(())
+        Ok(Outcome::Done)
+    }
+
+    fn each_agent(
+        &self,
+        tell: impl Fn(&dyn UnitManager, &AgentUnit) -> Result<(), Failure>,
+    ) -> Result<(), Refusal> {
+        self.orders.agents.iter().try_for_each(|agent| tell(&*self.ports.units, agent)).map_err(failed)
+    }
+
+    /// The reason is kept first: it goes into the log of each job that ends by it.
+    fn cancel_jobs(&mut self, why: &str) -> Result<(), Refusal> {
+        self.memory.cancelled = Some(format!("the job was cancelled: {why}; retry it"));
+        self.save().map_err(failed)?;
+        self.each_agent(|units, agent| units.cancel(agent.number))
     }
 
     /// Settings that cannot be read (or would not boot) are unknown: nobody leaves for their sake.
@@ -317,39 +301,21 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
         Ok(rollout.turn_of(&self.orders.instance, settings, self.orders.policy.update_concurrency))
     }
 
-    /// What a refusal tells.
-    fn learn(&mut self, action: Action, refusal: &Refusal, now: Timestamp) {
-        match (action, refusal) {
-            // The action is over: completed before, timed out, or the hook does not exist.
-            (Action::Complete, Refusal::NoAction(_) | Refusal::Absent(_)) => self.enter(Event::Drained),
-            // Nothing but being replaced is left: further decrements would be refused as well.
-            (Action::Terminate, Refusal::Minimum(_)) => {
-                for _ in 0..2 {
-                    self.attempts.fail(Action::Terminate, self.orders.poll_interval, now);
-                }
-            }
-            _ => {}
-        }
-    }
-
     /// The job is remembered before its hook hears of it: a `watch` that ends in between must not forget it.
-    fn admit(&mut self) -> Result<(), Refusal> {
-        let (jobs, now) = (self.memory.clone(), Timestamp::now());
+    fn admit(&mut self) -> Result<Outcome, Refusal> {
+        let (jobs, now) = (self.memory.jobs.clone(), Timestamp::now());
         for waiting in &self.waiting {
             self.memory.start(waiting.job.clone(), waiting.agent, now);
         }
-        if let Err(failure) = self.memory.save(&self.orders.memory) {
-            self.memory = jobs;
-            return Err(Refusal::Failed(failure.message));
+        if let Err(failure) = self.save() {
+            self.memory.jobs = jobs;
+            return Err(failed(failure));
         }
         for waiting in std::mem::take(&mut self.waiting) {
             // A hook that went away leaves a job that ends with its agent.
             reply(waiting.answer, Answer::done());
         }
-        if matches!(self.memory.state, State::Ready | State::Busy) {
-            self.enter(Event::JobStarted);
-        }
-        Ok(())
+        Ok(Outcome::Jobs(self.memory.jobs.len()))
     }
 
     fn refuse(&mut self, why: &str) {
@@ -358,15 +324,15 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
         }
     }
 
-    fn enter(&mut self, event: Event) {
-        match self.memory.state.after(event) {
-            Ok(state) if state != self.memory.state => {
-                self.memory.state = state;
-                let record = Record::new(&self.orders.instance, state, Timestamp::now());
-                self.say(&serde_json::json!(record));
-            }
-            Ok(_) => {}
-            Err(illegal) => self.say(&serde_json::json!({ "ignored": illegal.to_string() })),
+    fn save(&mut self) -> Result<(), Failure> {
+        self.memory.remember(&self.seen);
+        self.memory.save(&self.orders.memory)
+    }
+
+    fn say_if_moved(&self, before: State) {
+        if self.seen.state != before {
+            let record = Record::new(&self.orders.instance, self.seen.state, Timestamp::now());
+            self.say(&serde_json::json!(record));
         }
     }
 
@@ -378,6 +344,10 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
         }
         eprintln!("{entry}");
     }
+}
+
+fn failed(failure: Failure) -> Refusal {
+    Refusal::Failed(failure.message)
 }
 
 /// The asker may be gone; then nobody misses the answer.

@@ -22,8 +22,32 @@ pub enum Request {
         /// The job's id.
         job: String,
     },
+    /// Take no more jobs, and stay. Operators only, as the next two.
+    Cordon,
+    /// Take jobs again.
+    Uncordon,
+    /// Finish what runs, or cancel it, and leave.
+    Drain {
+        /// Cancel what runs?
+        #[serde(default)]
+        cancel_jobs: bool,
+    },
     /// What is going on?
     Status,
+}
+
+impl Request {
+    /// What an operator says by it.
+    #[must_use]
+    pub fn word(&self) -> Option<lifecycle::Word> {
+        match self {
+            Self::Cordon => Some(lifecycle::Word::Cordon),
+            Self::Uncordon => Some(lifecycle::Word::Serve),
+            Self::Drain { cancel_jobs: false } => Some(lifecycle::Word::Drain),
+            Self::Drain { cancel_jobs: true } => Some(lifecycle::Word::DrainNow),
+            Self::JobStarted { .. } | Self::JobFinished { .. } | Self::Status => None,
+        }
+    }
 }
 
 /// What `watch` says.
@@ -31,7 +55,7 @@ pub enum Request {
 pub struct Answer {
     /// Was it done?
     pub ok: bool,
-    /// Why not, for the job's log.
+    /// Why not, or why a job that is over was cancelled; for the job's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Answer to `status`.
@@ -78,6 +102,15 @@ mod tests {
         assert_eq!(serde_json::to_string(&request).unwrap(), r#"{"event":"job-started","job":"j","pid":7}"#);
         let finished: Request = serde_json::from_str(r#"{"event":"job-finished","job":"j"}"#).unwrap();
         assert_eq!(finished, Request::JobFinished { job: "j".into() });
+        for (line, word) in [
+            (r#"{"event":"cordon"}"#, lifecycle::Word::Cordon),
+            (r#"{"event":"uncordon"}"#, lifecycle::Word::Serve),
+            (r#"{"event":"drain"}"#, lifecycle::Word::Drain),
+            (r#"{"event":"drain","cancel_jobs":true}"#, lifecycle::Word::DrainNow),
+        ] {
+            assert_eq!(serde_json::from_str::<Request>(line).unwrap().word(), Some(word), "{line}");
+        }
+        assert_eq!(finished.word(), None);
         assert_eq!(serde_json::to_string(&Answer::done()).unwrap(), r#"{"ok":true}"#);
         assert_eq!(serde_json::to_string(&Answer::refused("x")).unwrap(), r#"{"ok":false,"reason":"x"}"#);
     }

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::unistd::Uid;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +17,8 @@ use crate::failure::Failure;
 pub struct Call {
     /// What is asked.
     pub request: Request,
+    /// May whoever asks tell the instance what to do? Root and the user of `watch`: no job, no agent.
+    pub by_operator: bool,
     /// Takes the answer.
     pub answer: oneshot::Sender<Answer>,
 }
@@ -60,6 +63,9 @@ pub async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
 
 /// One connection. Its ends are the caller's affair, so errors are not told.
 async fn converse(stream: UnixStream, calls: mpsc::Sender<Call>) -> Option<()> {
+    // As the kernel knows it, from the moment of connecting.
+    let asker = stream.peer_cred().ok()?.uid();
+    let by_operator = asker == 0 || asker == Uid::effective().as_raw();
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     let mut reader = BufReader::new(reader.take(LONGEST_LINE));
@@ -67,7 +73,7 @@ async fn converse(stream: UnixStream, calls: mpsc::Sender<Call>) -> Option<()> {
     let answer = match serde_json::from_str(&line) {
         Ok(request) => {
             let (sender, receiver) = oneshot::channel();
-            calls.send(Call { request, answer: sender }).await.ok()?;
+            calls.send(Call { request, by_operator, answer: sender }).await.ok()?;
             receiver.await.ok()?
         }
         Err(error) => Answer::refused(format!("not understood: {error}")),

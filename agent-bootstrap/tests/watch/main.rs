@@ -6,9 +6,9 @@ mod stage;
 
 use agent_bootstrap::watch::fake_group::FakeGroup;
 use agent_bootstrap::watch::group::{Group, Size};
-use agent_bootstrap::watch::protocol::Answer;
-use jiff::SignedDuration;
-use lifecycle::{AwsState, Reason, State};
+use agent_bootstrap::watch::protocol::{Answer, Request};
+use jiff::{SignedDuration, Timestamp};
+use lifecycle::{AwsState, Notices, Reason, State};
 use stage::{HOOK, Stage};
 use tokio::task::LocalSet;
 
@@ -208,6 +208,106 @@ async fn changed_settings_are_an_update_and_unreadable_ones_are_not() {
             stage.agent.borrow_mut().runs = false;
             stage.until("it lets go", |s| matches!(s.state, State::Retired(_))).await;
             assert_eq!(stage.group.calls(), ["replace", "complete terminating"]);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_spot_notice_cancels_what_runs_with_its_reason_and_asks_for_a_successor() {
+    LocalSet::new()
+        .run_until(async {
+            let mut stage = Stage::new(Some(HOOK));
+            stage.agent.borrow_mut().logs_run = true;
+            stage.orders.policy.idle_period = None;
+            stage.watch().await;
+            assert_eq!(stage.job_starts("long", None).await, Answer::done());
+            let before = stage.group.calls().len();
+            let taken = Timestamp::now() + SignedDuration::from_secs(30);
+            stage.group.announce(Notices { spot: Some(taken), ..Notices::default() });
+            stage.until("it drains", |s| s.state == State::Draining(Reason::SpotNotice)).await;
+            stage.until_agent(|agent| agent.told && agent.cancelled).await;
+            let late = stage.job_starts("late", None).await;
+            assert!(late.reason.unwrap().contains("spot-notice"), "no job is let in any more");
+            // A restarted watch still knows why.
+            stage.watch().await;
+            let over = stage.job_ends("long").await;
+            let reason = over.reason.unwrap();
+            assert!(over.ok && reason.contains("EC2 takes this spot instance back at"), "{reason}");
+            assert_eq!(stage.job_ends("unknown").await, Answer::done());
+            stage.agent.borrow_mut().runs = false;
+            stage.until("it lets go", |s| matches!(s.state, State::Retired(_))).await;
+            assert_eq!(stage.group.calls()[before..], ["replace", "complete terminating"]);
+            assert!(!stage.agent.borrow().logs_run, "the logs were sent first");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_operator_cordons_uncordons_and_drains() {
+    LocalSet::new()
+        .run_until(async {
+            let mut stage = Stage::new(Some(HOOK));
+            stage.watch().await;
+            stage.until("idle drops protection", |s| s.protected == Some(false)).await;
+            assert!(stage.ask(&Request::Cordon).await.ok);
+            stage
+                .until("it is cordoned and kept", |s| s.state == State::Cordoned && s.protected == Some(true))
+                .await;
+            stage.until_agent(|agent| agent.told).await;
+            stage.agent.borrow_mut().runs = false;
+            // Neither idleness nor a restart changes that.
+            stage.watch().await;
+            for _ in 0..50 {
+                assert_eq!(stage.status().await.state, State::Cordoned);
+            }
+            assert!(stage.is_protected());
+            assert!(stage.ask(&Request::Uncordon).await.ok);
+            stage.until("it serves", |s| s.state == State::Ready).await;
+            assert!(stage.agent.borrow().runs, "its agent was started again");
+
+            assert_eq!(stage.job_starts("long", None).await, Answer::done());
+            assert!(stage.ask(&Request::Drain { cancel_jobs: false }).await.ok);
+            stage.until("it drains", |s| s.state == State::Draining(Reason::Operator)).await;
+            let late = stage.ask(&Request::Uncordon).await;
+            assert!(late.reason.unwrap().contains("draining (operator) already"));
+            assert!(!stage.agent.borrow().cancelled, "jobs are waited for");
+            assert!(stage.ask(&Request::Drain { cancel_jobs: true }).await.ok);
+            stage.until_agent(|agent| agent.cancelled).await;
+            assert!(stage.job_ends("long").await.reason.unwrap().contains("an operator drains it"));
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_job_may_not_speak_for_an_operator() {
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!("skipped: only root can ask as somebody else");
+        return;
+    }
+    LocalSet::new()
+        .run_until(async {
+            let mut stage = Stage::new(Some(HOOK));
+            stage.watch().await;
+            let before = stage.until("the agent runs", |s| s.state == State::Ready).await;
+            for (user, verb, code) in
+                [(65534, "drain", 77), (65534, "cordon", 77), (65534, "status", 0), (0, "status", 0)]
+            {
+                let said = stage.program(user, verb).await;
+                assert_eq!(said.status.code(), Some(code), "{verb}: {said:?}");
+                let text = String::from_utf8_lossy(&said.stderr).into_owned();
+                assert_eq!(text.contains("only root may say that"), code == 77, "{text}");
+                if code == 0 {
+                    let status: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+                    assert_eq!(status["state"], "ready");
+                }
+            }
+            assert_eq!(stage.status().await.state, before.state);
+            let said = stage.program(0, "cordon").await;
+            assert!(
+                String::from_utf8_lossy(&said.stderr).contains("takes no more jobs and stays; no job runs"),
+                "{said:?}"
+            );
+            stage.until("it is cordoned", |s| s.state == State::Cordoned).await;
         })
         .await;
 }

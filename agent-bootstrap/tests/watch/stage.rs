@@ -9,7 +9,6 @@ use agent_bootstrap::failure::Failure;
 use agent_bootstrap::layout::Layout;
 use agent_bootstrap::units::{AgentUnit, UnitManager};
 use agent_bootstrap::watch::client;
-use agent_bootstrap::watch::decide::Policy;
 use agent_bootstrap::watch::fake_group::FakeGroup;
 use agent_bootstrap::watch::group::Size;
 use agent_bootstrap::watch::keeper::{Keeper, Orders, Ports};
@@ -17,7 +16,7 @@ use agent_bootstrap::watch::protocol::{Answer, Request, Status};
 use agent_bootstrap::watch::server;
 use agent_bootstrap::watch::settings::NewestSettings;
 use jiff::SignedDuration;
-use lifecycle::AwsState;
+use lifecycle::{AwsState, Policy};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -28,6 +27,8 @@ pub const HOOK: &str = "terminating";
 pub struct Agent {
     pub runs: bool,
     pub told: bool,
+    pub cancelled: bool,
+    pub logs_run: bool,
 }
 
 struct Agents(Rc<RefCell<Agent>>);
@@ -41,6 +42,20 @@ impl UnitManager for Agents {
     fn stop(&self, _number: u32) -> Result<(), Failure> {
         self.0.borrow_mut().told = true;
         Ok(())
+    }
+
+    fn cancel(&self, _number: u32) -> Result<(), Failure> {
+        self.0.borrow_mut().cancelled = true;
+        Ok(())
+    }
+
+    fn stop_logs(&self) -> Result<(), Failure> {
+        self.0.borrow_mut().logs_run = false;
+        Ok(())
+    }
+
+    fn ships_logs(&self) -> Result<bool, Failure> {
+        Ok(self.0.borrow().logs_run)
     }
 
     fn is_active(&self, _number: u32) -> Result<bool, Failure> {
@@ -93,10 +108,14 @@ impl Stage {
             heartbeat_interval: SignedDuration::from_mins(5),
             update_check: SignedDuration::from_millis(20),
             update_concurrency: 1,
+            max_age: None,
+            after_job: false,
+            drain_on_rebalance: false,
+            spot_grace: SignedDuration::from_secs(60),
         };
         let orders = Orders {
             instance: "i-1".to_owned(),
-            agents: 1,
+            agents: vec![AgentUnit { number: 1, name: "ci-i-1-1".to_owned(), program: "agent".into() }],
             policy,
             hook: hook.map(str::to_owned),
             poll_interval: SignedDuration::from_millis(5),
@@ -105,7 +124,7 @@ impl Stage {
         Self {
             settings_changed: Rc::new(RefCell::new(Some(false))),
             group: FakeGroup::new(Size { min: 0, max: 3, desired: 1 }, hook, AwsState::InService),
-            agent: Rc::new(RefCell::new(Agent { runs: true, told: false })),
+            agent: Rc::new(RefCell::new(Agent { runs: true, ..Agent::default() })),
             orders,
             layout,
             _root: root,
@@ -145,8 +164,8 @@ impl Stage {
         self.ask(&Request::JobStarted { job: job.to_owned(), pid }).await
     }
 
-    pub async fn job_ends(&self, job: &str) {
-        self.ask(&Request::JobFinished { job: job.to_owned() }).await;
+    pub async fn job_ends(&self, job: &str) -> Answer {
+        self.ask(&Request::JobFinished { job: job.to_owned() }).await
     }
 
     pub async fn status(&self) -> Status {
@@ -171,6 +190,25 @@ impl Stage {
         while !self.agent.borrow().told {
             self.status().await;
         }
+    }
+
+    /// Asks until the agent is as wanted.
+    pub async fn until_agent(&self, wanted: impl Fn(&Agent) -> bool) {
+        let look = async {
+            while !wanted(&self.agent.borrow()) {
+                self.status().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), look).await.expect("the agent is as wanted");
+    }
+
+    /// Runs a verb of the program as this user.
+    pub async fn program(&self, user: u32, verb: &str) -> std::process::Output {
+        // Temporary folders are their owner's alone.
+        files::folder(self.layout.root(), 0o755, Owner::own()).unwrap();
+        let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_agent-bootstrap"));
+        program.arg("--root").arg(self.layout.root()).arg(verb).uid(user).gid(user);
+        program.output().await.unwrap()
     }
 
     pub fn is_protected(&self) -> bool {

@@ -84,6 +84,10 @@ fn never_is_a_period_of_its_own() {
     assert_eq!((watch.idle_period, watch.fail_safe_after), (None, None));
     assert!(with("poll-interval: never").is_err());
     assert!(with("update-check: 0s").is_err());
+    assert_eq!((watch.max_age, watch.after_job), (None, false));
+    assert!(with("max-age: 0").unwrap_err().to_string().contains("`never` sets no limit"));
+    assert_eq!(with("max-age: 24h").unwrap().watch.max_age, Some(SignedDuration::from_hours(24)));
+    assert!(with("disconnect-after-job: true").unwrap().watch.after_job);
 }
 
 #[test]

@@ -25,6 +25,14 @@ pub struct WatchSettings {
     pub update_check: SignedDuration,
     /// How many instances of the group may be away at once for an update.
     pub update_concurrency: u32,
+    /// Age at which the instance makes room for a successor; `None` is never.
+    pub max_age: Option<SignedDuration>,
+    /// Every job gets a fresh instance (`disconnect-after-job`).
+    pub after_job: bool,
+    /// A rebalance recommendation drains the instance.
+    pub drain_on_rebalance: bool,
+    /// Running jobs are cancelled when so much is left until EC2 takes the spot instance back.
+    pub spot_grace: SignedDuration,
 }
 
 impl Default for WatchSettings {
@@ -38,6 +46,10 @@ impl Default for WatchSettings {
             heartbeat_interval: SignedDuration::from_mins(5),
             update_check: SignedDuration::from_mins(1),
             update_concurrency: 1,
+            max_age: None,
+            after_job: false,
+            drain_on_rebalance: false,
+            spot_grace: SignedDuration::from_mins(1),
         }
     }
 }
@@ -50,9 +62,13 @@ fn fail_safe_after(idle_period: Option<SignedDuration>) -> Option<SignedDuration
 /// Anything shorter is a slip.
 const SHORTEST: Duration = Duration::from_millis(10);
 
-pub(super) fn read(reader: &mut Reader) -> WatchSettings {
+pub(super) fn read(reader: &mut Reader, after_job: bool) -> WatchSettings {
     let usual = WatchSettings::default();
     let idle_period = reader.period_or_never("idle-period", usual.idle_period);
+    let max_age = reader.period_or_never("max-age", usual.max_age);
+    if max_age.is_some_and(|age| age.unsigned_abs() < SHORTEST) {
+        reader.fault("max-age", "is no age to live to; `never` sets no limit");
+    }
     let concurrency = reader.number("update-concurrency", usual.update_concurrency.into(), 1..=1000);
     WatchSettings {
         idle_period,
@@ -62,6 +78,10 @@ pub(super) fn read(reader: &mut Reader) -> WatchSettings {
         update_check: reader.period("update-check", usual.update_check, SHORTEST),
         update_concurrency: u32::try_from(concurrency).unwrap_or(1),
         terminating_hook: reader.text("terminating-hook"),
+        max_age,
+        after_job,
+        drain_on_rebalance: reader.flag("drain-on-rebalance").unwrap_or(usual.drain_on_rebalance),
+        spot_grace: reader.period("spot-grace", usual.spot_grace, SHORTEST),
     }
 }
 

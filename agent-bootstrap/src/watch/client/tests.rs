@@ -29,7 +29,7 @@ async fn off_a_stack_it_is_no_op() {
     let root = tempfile::tempdir().unwrap();
     let layout = Layout::below(root.path());
     started(&layout, "j", None, PATIENT).await.unwrap();
-    job_finished(&layout, "j").await;
+    assert_eq!(job_finished(&layout, "j").await, None);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lifecycle::AwsState;
+use crate::AwsState;
 
 /// A version of a launch template, as the group names it.
 #[derive(Debug, Clone, PartialEq, Eq)]

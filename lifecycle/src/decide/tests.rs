@@ -1,6 +1,9 @@
 use super::*;
+use crate::observed::{Notices, Outcome, Word};
+use crate::rollout::Newer;
+use crate::{AwsState, Refusal};
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
@@ -14,27 +17,25 @@ pub(super) fn policy() -> Policy {
         // Only the test of updates looks for them.
         update_check: SignedDuration::MAX,
         update_concurrency: 1,
+        max_age: None,
+        after_job: false,
+        drain_on_rebalance: false,
+        spot_grace: SignedDuration::from_secs(60),
     }
 }
 
 pub(super) const ROOM: Size = Size { min: 0, max: 5, desired: 2 };
 
-/// A ready, protected, idle instance in service, idle since second 0.
+/// A ready, protected, idle instance in service, idle since second 0, on a machine that ships no logs.
 pub(super) fn ready() -> Observed {
     Observed {
-        state: State::Ready,
         target: Some(AwsState::InService),
         protected: Some((true, at(0))),
-        jobs: 0,
-        waiting_since: None,
-        idle_since: at(0),
         size: Some((ROOM, at(0))),
         turn: Some((None, at(0))),
         agents: Some(2),
-        agents_told: false,
-        heartbeat: None,
-        termination_asked: false,
-        attempts: Attempts::default(),
+        logs: Some(false),
+        ..Observed::new(State::Ready, at(0))
     }
 }
 
@@ -148,7 +149,11 @@ fn an_idle_instance_that_nobody_takes_retires_itself_above_the_minimum() {
     for _ in 0..3 {
         refused.attempts.fail(Action::Terminate, SignedDuration::from_secs(1), at(2400));
     }
-    check("refused", refused, 2400, &[Action::MarkUnhealthy]);
+    check("refused", refused.clone(), 2400, &[Action::Replace]);
+    for _ in 0..3 {
+        refused.attempts.fail(Action::Replace, SignedDuration::from_secs(1), at(2400));
+    }
+    check("refused again", refused, 2400, &[Action::MarkUnhealthy]);
 }
 
 #[test]
@@ -180,7 +185,10 @@ fn an_outdated_instance_drains_when_it_is_its_turn_and_leaves_for_a_successor() 
 
     let draining = State::Draining(Reason::Update);
     let running = Observed { state: draining, agents_told: true, ..busy };
-    case("a job runs", running.clone(), 3600, &[]);
+    case("a job runs", Observed { protected: Some((true, at(3500))), ..running.clone() }, 3600, &[]);
+    case("protection heard long ago", running.clone(), 3600, &[Action::DescribeInstance]);
+    let lost = Observed { protected: Some((false, at(3599))), ..running.clone() };
+    case("protection lost", lost, 3600, &[Action::Protect]);
     let quiet = Observed { jobs: 0, agents: Some(0), ..running };
     case("quiet", quiet.clone(), 3600, &[Action::Replace]);
     case("asked", Observed { termination_asked: true, ..quiet.clone() }, 3600, &[]);
@@ -189,4 +197,159 @@ fn an_outdated_instance_drains_when_it_is_its_turn_and_leaves_for_a_successor() 
         refused.attempts.fail(Action::Replace, SignedDuration::from_secs(1), at(3600));
     }
     case("refused", refused, 3600, &[Action::MarkUnhealthy]);
+}
+
+fn draining(reason: Reason) -> Observed {
+    let state = State::Draining(reason);
+    Observed { state, agents_told: true, agents: Some(0), ..ready() }
+}
+
+#[test]
+fn each_reason_drains_and_only_when_the_stack_wants_it() {
+    let policy = Policy {
+        max_age: Some(SignedDuration::from_hours(1)),
+        after_job: true,
+        drain_on_rebalance: true,
+        ..policy()
+    };
+    let notices = |spot, rebalance, maintenance| Notices { spot, rebalance, maintenance };
+    let told = |notices| Observed { notices, ..ready() };
+    let said = |word| Observed { word, ..ready() };
+    let soon = Some(at(130));
+    let old = Observed { launched: Some(at(-3600)), ..ready() };
+    let cases = [
+        ("spot notice", told(notices(soon, false, false)), Some(Reason::SpotNotice)),
+        ("rebalance", told(notices(None, true, false)), Some(Reason::Rebalance)),
+        ("maintenance", told(notices(None, true, true)), Some(Reason::Maintenance)),
+        ("a job ended", Observed { served: true, ..ready() }, Some(Reason::AfterJob)),
+        ("old", old.clone(), Some(Reason::MaxAge)),
+        ("not yet old", Observed { launched: Some(at(-3589)), ..ready() }, None),
+        ("disk full", Observed { disk_full: true, ..old.clone() }, Some(Reason::DiskFull)),
+        ("operator", said(Word::Drain), Some(Reason::Operator)),
+        ("operator, at once", said(Word::DrainNow), Some(Reason::Operator)),
+        ("old and warm", Observed { target: Some(AwsState::WarmedStopped), ..old.clone() }, None),
+        ("old and unknown", Observed { target: None, ..old.clone() }, None),
+        (
+            "old and cordoned",
+            Observed { state: State::Cordoned, word: Word::Cordon, agents_told: true, ..old },
+            None,
+        ),
+    ];
+    for (name, seen, reason) in cases {
+        let expected: Vec<Action> = reason.map(Action::Drain).into_iter().collect();
+        assert_eq!(actions(&policy, &seen, 10), expected, "{name}");
+        let busy = Observed { jobs: 1, state: State::Busy, ..seen };
+        let cordoned = busy.word == Word::Cordon;
+        assert!(cordoned || actions(&policy, &busy, 10) == expected, "{name}, busy");
+    }
+    for ignored in [told(notices(None, true, false)), Observed { served: true, ..ready() }] {
+        assert_eq!(actions(&super::tests::policy(), &ignored, 10), []);
+    }
+}
+
+#[test]
+fn only_ec2_and_an_operator_cancel_jobs() {
+    let running = |reason| Observed { jobs: 1, agents: Some(1), ..draining(reason) };
+    let spot = Observed {
+        notices: Notices { spot: Some(at(120)), ..Notices::default() },
+        ..running(Reason::SpotNotice)
+    };
+    check("the job may end by itself", spot.clone(), 59, &[]);
+    check("the time is over", spot.clone(), 60, &[Action::CancelJobs]);
+    check("told", Observed { cancelled: true, ..spot.clone() }, 60, &[]);
+    check("nothing runs", Observed { jobs: 0, ..spot.clone() }, 60, &[]);
+    check("agents first", Observed { agents_told: false, ..spot.clone() }, 60, &[Action::StopAgents]);
+    let other = Observed { state: State::Draining(Reason::Update), ..spot };
+    check("another reason so far", other, 60, &[Action::Drain(Reason::SpotNotice)]);
+    for reason in Reason::ALL.into_iter().filter(|r| *r != Reason::SpotNotice) {
+        let seen = Observed { protected: Some((true, at(86_000))), ..running(reason) };
+        check("a day later", seen.clone(), 86_100, &[]);
+        check("waited for", Observed { word: Word::Drain, ..seen.clone() }, 86_100, &[]);
+        check("at once", Observed { word: Word::DrainNow, ..seen }, 86_100, &[Action::CancelJobs]);
+    }
+    let asked = Observed { waiting_since: Some(at(10)), cancelled: true, ..running(Reason::Operator) };
+    check("no job is let in after that", asked, 10, &[Action::Refuse]);
+}
+
+#[test]
+fn a_cordoned_instance_stays_and_comes_back() {
+    let cordon = Observed { word: Word::Cordon, ..ready() };
+    check("said", cordon.clone(), 700, &[Action::Cordon]);
+    let cordoned = Observed { state: State::Cordoned, protected: Some((true, at(700))), ..cordon };
+    check("agents leave", cordoned.clone(), 700, &[Action::StopAgents]);
+    let idle = Observed { agents_told: true, agents: Some(0), ..cordoned };
+    check("idle for long", idle.clone(), 990, &[]);
+    check(
+        "unprotected",
+        Observed { protected: Some((false, at(990))), ..idle.clone() },
+        990,
+        &[Action::Protect],
+    );
+    check(
+        "the group ends it",
+        Observed { target: Some(AwsState::Terminated), ..idle.clone() },
+        990,
+        &[Action::Drain(Reason::Idle)],
+    );
+    check("drained", Observed { word: Word::Drain, ..idle.clone() }, 990, &[Action::Drain(Reason::Operator)]);
+    let back = Observed { word: Word::Serve, ..idle };
+    check("uncordoned", back.clone(), 990, &[Action::Uncordon]);
+    check("an agent still finishes", Observed { agents: Some(1), jobs: 1, ..back.clone() }, 990, &[]);
+    let mut serving = back;
+    serving.succeed(Action::Uncordon, Outcome::Done, at(990)).unwrap();
+    assert_eq!((serving.state, serving.agents_told, serving.idle_since), (State::Ready, false, at(990)));
+}
+
+#[test]
+fn the_end_is_right_for_the_reason_and_logs_are_sent_first() {
+    for reason in Reason::ALL {
+        let smaller = [Reason::Idle, Reason::AfterJob].contains(&reason);
+        let ask = if smaller { Action::Terminate } else { Action::Replace };
+        check(reason.name(), draining(reason), 10, &[ask]);
+    }
+    let held = Observed { logs: Some(true), target: Some(AwsState::Terminated), ..draining(Reason::Idle) };
+    check("logs run", held.clone(), 10, &[Action::FlushLogs]);
+    check("unknown", Observed { logs: None, ..held.clone() }, 10, &[Action::FlushLogs]);
+    let told = Observed { logs_told: Some(at(10)), ..held.clone() };
+    check("being sent", told.clone(), 69, &[]);
+    check("sent", Observed { logs: Some(false), ..told.clone() }, 11, &[Action::Complete]);
+    check("too slow", told, 70, &[Action::Complete]);
+    let mut broken = held.clone();
+    for _ in 0..3 {
+        broken.attempts.fail(Action::FlushLogs, SignedDuration::from_secs(1), at(0));
+    }
+    check("cannot be told", broken, 10, &[Action::Complete]);
+    check(
+        "with a hook there is time later",
+        Observed { target: Some(AwsState::InService), ..held.clone() },
+        10,
+        &[Action::Terminate],
+    );
+    let hookless = Policy { has_hook: false, ..policy() };
+    let before = Observed { target: Some(AwsState::InService), ..held };
+    assert_eq!(actions(&hookless, &before, 10), [Action::FlushLogs]);
+}
+
+#[test]
+fn refusals_teach() {
+    let wait = SignedDuration::from_secs(1);
+    let text = String::new;
+    let mut seen = draining(Reason::Idle);
+    seen.fail(Action::Terminate, &Refusal::Minimum(text()), wait, at(10)).unwrap();
+    check("at the minimum: a successor comes", seen, 10, &[Action::Replace]);
+    let ended = [
+        (Action::Complete, Refusal::NoAction(text())),
+        (Action::Complete, Refusal::Absent(text())),
+        (Action::Replace, Refusal::Absent(text())),
+        (Action::Terminate, Refusal::Absent(text())),
+    ];
+    for (action, refusal) in ended {
+        let mut seen = draining(Reason::Idle);
+        seen.fail(action, &refusal, wait, at(10)).unwrap();
+        assert_eq!(seen.state, State::Retired(Reason::Idle), "{action:?} {refusal}");
+    }
+    let mut seen = draining(Reason::Idle);
+    seen.fail(Action::Terminate, &Refusal::Failed(text()), wait, at(10)).unwrap();
+    check("tried again", seen.clone(), 10, &[]);
+    check("later", seen, 11, &[Action::Terminate]);
 }

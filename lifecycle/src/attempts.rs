@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::decide::Action;
+use crate::decide::Action;
 
 /// Longest time between two attempts.
 const LONGEST: SignedDuration = SignedDuration::from_secs(30);
@@ -22,10 +22,15 @@ struct Failed {
 impl Attempts {
     /// Notes a failure: the next attempt waits, each time twice as long.
     pub fn fail(&mut self, action: Action, first_wait: SignedDuration, now: Timestamp) {
-        let times = self.failed(action) + 1;
+        let times = self.failed(action).saturating_add(1);
         let wait = first_wait.saturating_mul(1 << (times - 1).min(10)).min(LONGEST);
         let not_before = now.checked_add(wait).unwrap_or(Timestamp::MAX);
         self.0.insert(action, Failed { times, not_before });
+    }
+
+    /// It will not be done: as if it had failed for good.
+    pub fn give_up(&mut self, action: Action) {
+        self.0.insert(action, Failed { times: u32::MAX, not_before: Timestamp::MAX });
     }
 
     /// Notes a success.

@@ -1,0 +1,112 @@
+//! An instance that takes jobs, or is cordoned.
+
+use jiff::Timestamp;
+
+use super::{Action, DESCRIBED_FOR, Step, fresh_size, reason_of_group, reasons, step};
+use crate::observed::{Observed, Word};
+use crate::policy::Policy;
+use crate::rollout::Newer;
+use crate::{AwsState, Reason, State};
+
+pub(super) fn serve(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Step> {
+    if seen.is_leaving() {
+        return step(Action::Drain(reason_of_group(seen)), "the group terminates this instance");
+    }
+    if seen.state == State::Booting {
+        return match seen.agents {
+            Some(1..) => step(Action::BeReady, "agents run"),
+            _ => Vec::new(),
+        };
+    }
+    if let Some((reason, why)) = reasons::to_retire(policy, seen, now) {
+        return step(Action::Drain(reason), why);
+    }
+    match (seen.word, seen.state) {
+        (Word::Cordon, State::Cordoned) => return cordoned(policy, seen, now),
+        (Word::Cordon, _) => return step(Action::Cordon, "an operator cordons it"),
+        // Agents that still finish a job cannot be started again before they have left.
+        (_, State::Cordoned) if !seen.agents_told || seen.agents == Some(0) => {
+            return step(Action::Uncordon, "an operator uncordons it");
+        }
+        (_, State::Cordoned) => return cordoned(policy, seen, now),
+        _ => {}
+    }
+    if !policy.in_group {
+        return Vec::new();
+    }
+    let steps = hold(policy, seen, now);
+    // Protection and idleness come first: an update can wait.
+    if steps.is_empty() { update(policy, seen, now) } else { steps }
+}
+
+/// It stays, whatever the group wants, until somebody uncordons or drains it.
+fn cordoned(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Step> {
+    if !seen.agents_told {
+        return step(Action::StopAgents, "cordoned");
+    }
+    if policy.in_group { keep(seen, now, "cordoned") } else { Vec::new() }
+}
+
+/// Protection that must not be lost.
+pub(super) fn keep(seen: &Observed, now: Timestamp, why: &str) -> Vec<Step> {
+    match seen.protected.filter(|(_, at)| now.duration_since(*at) < DESCRIBED_FOR) {
+        None => step(Action::DescribeInstance, "protection is not known"),
+        Some((false, _)) => step(Action::Protect, why),
+        Some((true, _)) => Vec::new(),
+    }
+}
+
+fn hold(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Step> {
+    if seen.jobs > 0 {
+        return keep(seen, now, &format!("{} jobs run", seen.jobs));
+    }
+    match seen.protected {
+        None => step(Action::DescribeInstance, "protection is not known"),
+        Some((true, _)) => drop_protection(policy, seen, now),
+        Some((false, _)) => fail_safe(policy, seen, now),
+    }
+}
+
+fn drop_protection(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Step> {
+    let idle = now.duration_since(seen.idle_since);
+    // AWS takes protection changes only in service, and a warm pool's instance is not ours to offer.
+    if seen.target != Some(AwsState::InService) || policy.idle_period.is_none_or(|period| idle < period) {
+        return Vec::new();
+    }
+    match fresh_size(seen, now) {
+        None => step(Action::DescribeSize, "does the group have room to shrink?"),
+        Some(size) if size.is_fixed() => Vec::new(),
+        Some(_) => step(Action::Unprotect, format!("idle for {idle:#}")),
+    }
+}
+
+fn fail_safe(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Step> {
+    let idle = now.duration_since(seen.idle_since);
+    if seen.target != Some(AwsState::InService) || policy.fail_safe_after.is_none_or(|after| idle < after) {
+        return Vec::new();
+    }
+    match fresh_size(seen, now) {
+        None => step(Action::DescribeSize, "may the group shrink?"),
+        Some(size) if size.desired <= size.min => Vec::new(),
+        Some(_) => step(Action::Drain(Reason::Idle), format!("idle for {idle:#} and no scaler acts")),
+    }
+}
+
+fn update(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Step> {
+    if seen.target != Some(AwsState::InService) {
+        return Vec::new();
+    }
+    match seen.turn.filter(|(_, at)| now.duration_since(*at) < policy.update_check) {
+        None => {
+            step(Action::DescribeRollout, "is there a newer launch template, or are there other settings?")
+        }
+        Some((None, _)) => Vec::new(),
+        Some((Some(newer), _)) => {
+            let why = match newer {
+                Newer::Template => "the group names a newer launch template",
+                Newer::Settings => "the settings have changed",
+            };
+            step(Action::Drain(Reason::Update), why)
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What EC2 announces, and what an operator says, to instances that run jobs.
+
+use std::path::Path;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use lab::imds::SpotNotice;
+
+use crate::counts::{Answer, Counts};
+use crate::scene::{PATIENCE, Scene};
+
+const SETTINGS: &str = "poll-interval: 200ms\nheartbeat-interval: 1s\nidle-period: never\ndrain-on-rebalance: true\nspot-grace: 5m\n";
+
+/// A group of so many, and the instance that runs a job until `file` is there.
+async fn busy(counts: &Counts, count: u32, file: &str) -> (Scene, String, String) {
+    let scene = Scene::start(&[("MaxSize", "3"), ("Settings", SETTINGS)], counts.environment()).await;
+    counts.say(Answer::Jobs { scheduled: count.into(), running: 0 });
+    scene.tick().await.unwrap();
+    scene.in_service(count as usize).await;
+    let enough = scene.lab.folder().join(file);
+    let command =
+        format!("echo begun; until [ -e '{}' ]; do sleep 0.1; done; echo done well", enough.display());
+    let job = scene.queue("long", &command).await;
+    let running = scene.job_until(&job, &["running"]).await;
+    let agent = running["agent_name"].as_str().unwrap();
+    scene.log_until(&job, "\nbegun").await;
+    let holder = scene.group().members.iter().find(|m| agent.contains(&m.id)).unwrap().id.clone();
+    (scene, job, holder)
+}
+
+#[tokio::test]
+async fn a_spot_notice_ends_a_job_with_its_reason_and_a_successor_comes() {
+    let counts = Counts::start().await;
+    let (scene, job, holder) = busy(&counts, 1, "never").await;
+    let time = Timestamp::now() + SignedDuration::from_secs(120);
+    let notice = SpotNotice { action: "terminate".into(), time };
+    assert!(scene.lab.instances().notify(&holder, |n| n.spot = Some(notice)));
+    let (status, log) = scene.ended(&job).await;
+    assert!(status != 0 && !log.lines().any(|line| line.trim() == "done well"), "{log}");
+    assert!(log.contains("the job was cancelled: EC2 takes this spot instance back at"), "{log}");
+    let group = scene.group_until(|g| g.member(&holder).is_none() && g.in_service() == 1).await;
+    assert_eq!(group.desired, 1, "a successor, not a smaller group");
+    assert!(Timestamp::now() < time, "it went by itself, not with the machine");
+    assert_eq!(scene.run("next", "echo on").await.0, 0);
+    scene.lab.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rebalance_recommendation_lets_the_job_finish_and_a_successor_comes() {
+    let counts = Counts::start().await;
+    let (scene, job, holder) = busy(&counts, 1, "enough").await;
+    scene.lab.instances().notify(&holder, |n| n.rebalance = Some(Timestamp::now()));
+    let begun = Instant::now();
+    while !scene.lab.instances().console(&holder).unwrap().contains(r#""step":{"drain":"rebalance"}"#) {
+        assert!(begun.elapsed() < PATIENCE, "it does not drain");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(scene.job_until(&job, &["running"]).await["state"], "running");
+    std::fs::write(scene.lab.folder().join("enough"), "").unwrap();
+    let (status, log) = scene.ended(&job).await;
+    assert!(status == 0 && log.contains("done well"), "{log}");
+    let group = scene.group_until(|g| g.member(&holder).is_none() && g.in_service() == 1).await;
+    assert_eq!(group.desired, 1);
+    scene.lab.stop().await.unwrap();
+}
+
+/// The program on the instance, as its operator calls it.
+async fn say(root: &Path, verb: &str) -> Output {
+    let program = lab::instances::programs().unwrap().join("agent-bootstrap");
+    tokio::process::Command::new(program).arg("--root").arg(root).arg(verb).output().await.unwrap()
+}
+
+#[tokio::test]
+async fn an_operator_cordons_uncordons_and_drains_a_busy_instance() {
+    let counts = Counts::start().await;
+    let (scene, job, holder) = busy(&counts, 1, "enough").await;
+    let root = scene.lab.instances().folder(&holder);
+    let said = say(&root, "cordon").await;
+    let text = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.status.success() && text.contains("takes no more jobs and stays; 1 job runs"), "{text}");
+    std::fs::write(scene.lab.folder().join("enough"), "").unwrap();
+    assert_eq!(scene.ended(&job).await.0, 0, "what ran was finished");
+    let state = async || {
+        let said = say(&root, "status").await;
+        let status: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+        status["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(state().await, "cordoned");
+    let next = scene.queue("next", "echo on").await;
+    assert!(say(&root, "uncordon").await.status.success());
+    let taken = scene.job_until(&next, &["passed"]).await;
+    assert!(taken["agent_name"].as_str().unwrap().contains(&holder), "its agent came back: {taken}");
+    let group = scene.group();
+    assert_eq!((group.desired, group.members.len()), (1, 1), "nobody came or went");
+
+    assert!(say(&root, "drain").await.status.success());
+    let group = scene.group_until(|g| g.member(&holder).is_none() && g.in_service() == 1).await;
+    assert_eq!(group.desired, 1);
+    scene.lab.stop().await.unwrap();
+}
