@@ -236,6 +236,9 @@ fn collect(root: &Path, folder: &Path, into: &mut BTreeMap<String, String>) {
             collect(root, &path, into);
         } else {
             let content = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
+            // The settings name the agent program below this root.
+            let own = |line: &&str| !line.contains("\"settings-digest\"");
+            let content = content.lines().filter(own).collect::<Vec<_>>().join("\n");
             into.insert(name, format!("{mode:o} {}", content.replace(&*root.to_string_lossy(), "ROOT")));
         }
     }
