@@ -40,7 +40,7 @@ soak: setup ## the long tests
 	@PROPTEST_CASES=100000 cargo nextest run --workspace --locked -E 'kind(lib) & test(laws)'
 
 bench: dist ## measure start-up, hook and sizes against the limits
-	@cargo bench --quiet --locked -p tests --bench prelude
+	@cargo bench --quiet --locked --workspace --profile dev --bench prelude
 
 dist: ## programs and scaler.zip as they are shipped
 	@scripts/setup dist
