@@ -3,7 +3,9 @@
 STACK ?= tidemark
 CONFIG ?= config.json
 PYTHON = .venv/bin/python
-export STACK CONFIG BUCKET REGIONS CODE_BUCKET SCALER_ZIP
+# Architectures of `make dist`: that of the image, if one is to be built.
+ARCHES ?= $(or $(IMAGE_ARCH),amd64)
+export STACK CONFIG BUCKET REGIONS CODE_BUCKET SCALER_ZIP ARCHES
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test check lint demo soak bench dist validate create-stack update-stack delete-stack \

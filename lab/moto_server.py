@@ -6,6 +6,7 @@ cannot be deleted because its routes stay. Names and ARNs are made as CloudForma
 It also skips AWS::AutoScaling::LifecycleHook and AWS::S3::BucketPolicy, which the lab then reads from moto, and
 AWS::CloudWatch::Alarm. An update would take a group away for a moment, and leave it at the old version of its launch
 template.
+It also knows no Debian 13, which images of instances begin with.
 """
 
 import json
@@ -21,6 +22,7 @@ from moto.cloudformation.parsing import ResourceMap  # noqa: E402
 from moto.cloudwatch.models import cloudwatch_backends  # noqa: E402
 from moto.core.common_models import CloudFormationModel  # noqa: E402
 from moto.ec2.models import ec2_backends  # noqa: E402
+from moto.ec2.models.amis import AMIS  # noqa: E402
 from moto.ec2.models.vpcs import VPC  # noqa: E402
 from moto.iam.access_control import PermissionResult  # noqa: E402
 from moto.iam.models import Role, iam_backends  # noqa: E402
@@ -375,7 +377,27 @@ def keep_role_policies_as_json():
     Role.put_policy = put_json
 
 
+def know_debian():
+    """Debian's own image as Debian publishes it: owner, name and architecture are what one is looked up by."""
+    AMIS.append({
+        "ami_id": "ami-0deb1a00000000013",
+        "name": "debian-13-amd64-20260601-0001",
+        "description": "Debian 13 (20260601-0001)",
+        "owner_id": "136693071363",
+        "architecture": "x86_64",
+        "image_location": "amazon/debian-13-amd64-20260601-0001",
+        "image_type": "machine",
+        "state": "available",
+        "public": True,
+        "root_device_type": "ebs",
+        "root_device_name": "/dev/xvda",
+        "virtualization_type": "hvm",
+        "hypervisor": "xen",
+    })
+
+
 if __name__ == "__main__":
+    know_debian()
     keep_role_policies_as_json()
     keep_key_policies_as_text()
     keep_ownership_of_buckets()

@@ -1,4 +1,4 @@
-//! The command line: `up`, `down`, `status`, `logs`, `env`.
+//! The command line: `up`, `demo`, `bake`, `down`, `status`, `logs`, `env`.
 
 mod look;
 mod up;
@@ -36,6 +36,8 @@ enum Verb {
         #[arg(long, default_value = "target/demo")]
         folder: PathBuf,
     },
+    /// Build the AMI of container instances with Packer, unless it is there; prints the engine's image
+    Bake,
     /// End the lab that runs in the folder
     Down,
     /// Show the stack, its group and its instances
@@ -80,7 +82,7 @@ impl Verb {
     fn has_helpers(&self) -> bool {
         match self {
             Self::Up(args) => !args.detach,
-            Self::Demo { .. } => true,
+            Self::Demo { .. } | Self::Bake => true,
             Self::Down | Self::Status | Self::Logs { .. } | Self::Env => false,
         }
     }
@@ -115,6 +117,13 @@ async fn run(cli: Cli) -> Result<String> {
                 () = stop.asked() => bail!("demo: stopped; its logs are in {}", folder.display()),
             };
             Ok(format!("{summary}\nreport: {0}/report.json, {0}/timeline.svg\n", folder.display()))
+        }
+        Verb::Bake => {
+            let mut stop = Stop::listen()?;
+            tokio::select! {
+                image = crate::bake::once() => image,
+                () = stop.asked() => bail!("bake: stopped; nothing is kept of it"),
+            }
         }
         Verb::Down => down(&cli.dir),
         Verb::Status => look::status(&State::of_running(&cli.dir)?).await,

@@ -13,7 +13,7 @@ pub mod build_instance;
 pub mod container;
 mod guard;
 mod images;
-mod own;
+pub(crate) mod own;
 mod owner;
 
 use std::path::{Path, PathBuf};
@@ -108,7 +108,7 @@ impl Engine {
         self.shared.in_use.is_some()
     }
 
-    fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.shared.folder
     }
 

@@ -262,7 +262,7 @@ async fn session(endpoint: &Endpoint) -> aws::Session {
 }
 
 /// The template of the project that the current folder or the running program belongs to.
-fn project_template() -> Result<PathBuf> {
+pub(crate) fn project_template() -> Result<PathBuf> {
     crate::stack::template(&std::env::current_dir()?)
         .or_else(|_| crate::stack::template(&std::env::current_exe()?))
 }

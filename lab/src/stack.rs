@@ -86,15 +86,24 @@ impl Stacks {
     /// # Errors
     /// The endpoint refuses.
     pub async fn prepare(&self) -> Result<()> {
-        let ssm = self.session.ssm();
-        let image =
-            ssm.put_parameter().name(IMAGE_PARAMETER).value(IMAGE).r#type("String".into()).overwrite(true);
-        image.send().await.map_err(|e| CallError::new(&e, "ssm:PutParameter", IMAGE_PARAMETER))?;
+        self.use_image(IMAGE).await?;
         let s3 = self.session.s3();
         let bucket = s3.create_bucket().bucket(CODE_BUCKET).send().await;
         bucket.map_err(|e| CallError::new(&e, "s3:CreateBucket", CODE_BUCKET))?;
         let code = s3.put_object().bucket(CODE_BUCKET).key(CODE_KEY).body(EMPTY_ZIP.to_vec().into());
         code.send().await.map_err(|e| CallError::new(&e, "s3:PutObject", CODE_BUCKET))?;
+        Ok(())
+    }
+
+    /// Records the AMI of new stacks, as `make build-ami` does.
+    ///
+    /// # Errors
+    /// The endpoint refuses.
+    pub async fn use_image(&self, ami: &str) -> Result<()> {
+        let ssm = self.session.ssm();
+        let put =
+            ssm.put_parameter().name(IMAGE_PARAMETER).value(ami).r#type("String".into()).overwrite(true);
+        put.send().await.map_err(|e| CallError::new(&e, "ssm:PutParameter", IMAGE_PARAMETER))?;
         Ok(())
     }
 

@@ -7,13 +7,15 @@ refresh() {
   # Nothing is started while the image is made: what a service leaves behind would be in every instance.
   printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
   chmod +x /usr/sbin/policy-rc.d
-  apt-get update -qq
+  quietly apt-get update -qq
 }
 
 install_packages() {
-  apt-get install -qq -y --no-install-recommends \
+  quietly apt-get install -qq -y --no-install-recommends \
     awscli bash ca-certificates curl e2fsprogs git git-lfs gnupg jq mdadm openssh-client sudo unzip xfsprogs zip \
-    docker-buildx docker-cli docker-compose docker.io iptables > /dev/null
+    docker-buildx docker-cli docker-compose docker.io iptables
+  # They hold dpkg's lock in the middle of jobs. Updates come with a new image.
+  systemctl disable --quiet apt-daily.timer apt-daily-upgrade.timer
   echo "provision: the SSM agent is left out: Debian has no package of it"
 }
 
@@ -24,8 +26,8 @@ agent_program() {
   [ -e $key ] || fetch_key https://keys.openpgp.org/vks/v1/by-fingerprint/32A37959C2FA5C3C99EFBC32A79206696452D198 \
     32A37959C2FA5C3C99EFBC32A79206696452D198 $key
   echo "deb [signed-by=$key] $(agents_from) $channel main" > $list
-  apt-get update -qq -o Dir::Etc::sourcelist=$list -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0
-  (cd "$folder" && apt-get download -qq -t "$channel" buildkite-agent && dpkg-deb -x buildkite-agent_*.deb .)
+  quietly apt-get update -qq -o Dir::Etc::sourcelist=$list -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0
+  (cd "$folder" && quietly apt-get download -qq -t "$channel" buildkite-agent && dpkg-deb -x buildkite-agent_*.deb .)
   rm -f $list
 }
 

@@ -8,6 +8,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 fail() { echo "provision: $*" >&2; exit 1; }
 
+# Package managers talk much, and only a failure is worth reading.
+quietly() {
+  local said
+  said=$("$@" < /dev/null 2>&1) || { tail -n 20 <<< "$said" >&2; fail "$1 failed"; }
+}
+
 # A key that signs packages, held against its fingerprint: key URL FINGERPRINT FILE
 fetch_key() {
   local found

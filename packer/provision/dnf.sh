@@ -3,7 +3,7 @@
 
 refresh() {
   if command -v cloud-init > /dev/null; then cloud-init status --wait > /dev/null || true; fi
-  dnf -q makecache
+  quietly dnf -q makecache
 }
 
 install_packages() {
@@ -16,8 +16,8 @@ baseurl=https://download.docker.com/linux/centos/9/\$basearch/stable
 gpgcheck=1
 gpgkey=file://$key
 REPO
-  dnf -q -y install amazon-ssm-agent awscli-2 bash ca-certificates e2fsprogs git git-lfs jq mdadm openssh-clients sudo \
-    unzip xfsprogs zip containerd.io docker-buildx-plugin docker-ce docker-ce-cli docker-compose-plugin iptables-nft > /dev/null
+  quietly dnf -q -y install amazon-ssm-agent awscli-2 bash ca-certificates e2fsprogs git git-lfs jq mdadm openssh-clients sudo \
+    unzip xfsprogs zip containerd.io docker-buildx-plugin docker-ce docker-ce-cli docker-compose-plugin iptables-nft
   systemctl enable --quiet amazon-ssm-agent docker
 }
 
@@ -26,7 +26,7 @@ agents_from() { echo "https://yum.buildkite.com/buildkite-agent"; }
 
 agent_program() {
   local channel=$1 folder=$2
-  dnf -q download --repofrompath "buildkite-agent,$(agents_from)/$channel/$(uname -m)/" --repo buildkite-agent \
+  quietly dnf -q download --repofrompath "buildkite-agent,$(agents_from)/$channel/$(uname -m)/" --repo buildkite-agent \
     --setopt=buildkite-agent.gpgcheck=0 --destdir "$folder" buildkite-agent
   (cd "$folder" && rpm2cpio buildkite-agent*.rpm | cpio -idm --quiet)
 }

@@ -7,7 +7,8 @@ root=${TIDEMARK_ROOT:-}
 if [ -z "$root" ] && [ "$(id -u)" != 0 ]; then
   exec sudo bash "$0"
 fi
-export TIDEMARK_ROOT=$root
+# Programs take an empty one for a mistake.
+[ -n "$root" ] || unset TIDEMARK_ROOT
 
 steps=(packages agents tidemark additions seal)
 if [ -n "$root" ]; then

@@ -52,8 +52,7 @@ impl Workshop {
             .env("IMAGE_SSH", format!("{}@127.0.0.1:{}", self.sshd.user(), self.sshd.port()))
             .env("IMAGE_SSH_KEY", self.path("key"))
             .env("IMAGE_ROOT", self.path("root"))
-            .env("PROGRAMS", self.lab.programs())
-            .env("SOURCE_AMI", self.source());
+            .env("PROGRAMS", self.lab.programs());
         command
     }
 
@@ -69,12 +68,6 @@ impl Workshop {
         let said: Said = command.output().unwrap().into();
         assert!(said.success, "{arguments:?}: {}", said.stderr);
         serde_json::from_str(&said.stdout).unwrap_or(Value::Null)
-    }
-
-    /// An image of the lab to start from: it knows no Debian 13.
-    fn source(&self) -> String {
-        let images = self.aws(&["ec2", "describe-images", "--owners", "amazon"]);
-        images["Images"][0]["ImageId"].as_str().unwrap().to_owned()
     }
 
     /// The images that were made here, by id.
@@ -105,7 +98,6 @@ fn files(root: &Path) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn packer_builds_an_image_and_new_stacks_take_it() {
     let mut workshop = Workshop::start().await;
-    let source = workshop.source();
 
     let built = workshop.make(&[]);
     assert!(built.success, "{}", built.stderr);
@@ -116,8 +108,10 @@ async fn packer_builds_an_image_and_new_stacks_take_it() {
     let images = workshop.images();
     assert_eq!(images.len(), 1);
     assert_eq!(images[0]["ImageId"], image);
+    let debian = workshop.aws(&["ec2", "describe-images", "--owners", "136693071363"]);
+    let source = debian["Images"][0]["ImageId"].as_str().unwrap();
     for (name, value) in
-        [("version", env!("CARGO_PKG_VERSION")), ("os", "debian13"), ("arch", "amd64"), ("source", &source)]
+        [("version", env!("CARGO_PKG_VERSION")), ("os", "debian13"), ("arch", "amd64"), ("source", source)]
     {
         assert_eq!(tag(&images[0], &format!("tidemark:{name}")), value);
     }
@@ -132,7 +126,14 @@ async fn packer_builds_an_image_and_new_stacks_take_it() {
     }
     let started = "./etc/systemd/system/multi-user.target.wants/tidemark-boot.service".to_owned();
     assert!(units.contains(&started), "{units:?}");
-    // Nothing of the build stays: instance, security group.
+    // Another system's image is recorded in its own place.
+    let other = workshop.make(&[("IMAGE_OS", "amazonlinux2023")]);
+    assert!(other.success, "{}", other.stderr);
+    let amazon = workshop.aws(&["ssm", "get-parameter", "--name", "/tidemark/ami/amazonlinux2023/amd64"]);
+    assert_eq!(amazon["Parameter"]["Value"], other.stdout.trim_end());
+    assert_eq!(workshop.recorded(), image);
+
+    // Nothing of the builds stays: instance, security group.
     let instances =
         workshop.aws(&["ec2", "describe-instances", "--filters", "Name=instance-state-name,Values=running"]);
     assert_eq!(instances["Reservations"].as_array().unwrap().len(), 0, "{instances}");
@@ -210,11 +211,6 @@ async fn what_goes_wrong_is_one_line_and_nothing_is_recorded() {
         ("IMAGE_OS", "debian8", "IMAGE_OS is 'debian8': one of debian13, amazonlinux2023"),
         ("IMAGE_SSH", "somewhere", "IMAGE_SSH is user@host:port"),
         ("IMAGE_SCRIPT", "/absent/script", "IMAGE_SCRIPT: no file /absent/script"),
-        (
-            "SOURCE_AMI",
-            "",
-            "no image debian-13-amd64-* of 136693071363 in us-east-1: name another with SOURCE_AMI",
-        ),
         ("IMAGE_ROOT", file, "packer failed: its last lines above say why"),
     ] {
         let failed = workshop.make(&[(variable, value)]);
@@ -222,6 +218,17 @@ async fn what_goes_wrong_is_one_line_and_nothing_is_recorded() {
         assert!(last(&failed).contains(expected), "{variable}={value}: {}", failed.stderr);
         assert!(!failed.stderr.contains("Traceback"), "{}", failed.stderr);
     }
+    // The lab knows no Debian for arm64; whose programs these are is told by 20 bytes.
+    let header = [b"\x7fELF".as_slice(), &[2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 183, 0]].concat();
+    for name in ["agent-bootstrap", "build-agent"] {
+        std::fs::write(Path::new(foreign).join(name), &header).unwrap();
+    }
+    let failed = workshop.make(&[("IMAGE_ARCH", "arm64"), ("PROGRAMS", foreign)]);
+    assert!(!failed.success, "{failed:?}");
+    let expected =
+        "build-ami: no image debian-13-arm64-* of 136693071363 in us-east-1: name another with SOURCE_AMI";
+    assert_eq!(last(&failed), expected);
+
     assert_eq!(workshop.recorded(), before);
     assert_eq!(workshop.images().len(), 0);
     workshop.lab.stop().await.unwrap();

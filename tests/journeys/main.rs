@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's failure is its message")]
 
 mod always_on;
+mod bake;
 mod build_ami;
 mod busy;
 mod counts;

@@ -18,6 +18,10 @@ use super::{Engine, guard};
 /// systemd's own word for "power off".
 const POWER_OFF: &str = "SIGRTMIN+3";
 
+/// `/etc/default/docker` of Debian's engine inside a container: it may neither forward packets nor make a bridge there.
+pub const ENGINE_INSIDE: &str =
+    "DOCKER_OPTS=\"--bridge=none --iptables=false --ip6tables=false --ip-forward=false\"\n";
+
 /// The network of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {

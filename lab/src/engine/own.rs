@@ -70,7 +70,7 @@ pub(super) fn use_it(users: &Path) -> Result<Flock<File>> {
 }
 
 /// Waits for a lock on a file, which is made if need be.
-pub(super) fn lock(file: &Path, how: FlockArg) -> Result<Flock<File>> {
+pub(crate) fn lock(file: &Path, how: FlockArg) -> Result<Flock<File>> {
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(file);
     let open = open.with_context(|| format!("open {}", file.display()))?;
     Flock::lock(open, how).map_err(|(_, error)| error).with_context(|| format!("lock {}", file.display()))
