@@ -45,6 +45,12 @@ pub enum Verb {
     },
     /// Turn this instance into agents: settings, token, configuration, start
     Boot(crate::boot::BootArgs),
+    /// Fetch again what may change while agents run
+    Refresh {
+        /// What to fetch
+        #[command(subcommand)]
+        what: crate::boot::refresh::Refresh,
+    },
     /// Watch this instance: protection follows busy agents, idle and lifecycle events drain and retire it
     Watch(crate::watch::WatchArgs),
     /// Deliver this instance's logs to CloudWatch Logs
@@ -128,6 +134,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             }
             Verb::DockerCredential { operation } => crate::registry::run(&layout, &operation).await,
             Verb::Boot(args) => crate::boot::run(&layout, args).await,
+            Verb::Refresh { what } => crate::boot::refresh::run(&layout, what).await,
             Verb::Watch(args) => crate::watch::run(&layout, args).await,
             Verb::Logs(args) => crate::logs::run(&layout, args).await,
             Verb::Cordon => operator::say(&layout, &Request::Cordon).await,

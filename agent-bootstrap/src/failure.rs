@@ -38,6 +38,12 @@ impl Failure {
         Self { code: 78, message: message.into() }
     }
 
+    /// May the same step succeed later without anybody changing anything?
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self.code, 69 | 75)
+    }
+
     /// The process's exit code.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {

@@ -40,6 +40,12 @@ impl Layout {
         self.root.join("etc/buildkite-agent/buildkite-agent.cfg")
     }
 
+    /// More variables of the agents' environment, `NAME="value"` lines. May hold secrets.
+    #[must_use]
+    pub fn agent_environment(&self) -> PathBuf {
+        self.root.join("etc/buildkite-agent/environment")
+    }
+
     /// The agents' hooks folder.
     #[must_use]
     pub fn hooks(&self) -> PathBuf {
@@ -62,6 +68,12 @@ impl Layout {
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.root.join("var/lib/tidemark")
+    }
+
+    /// What the last boot did and how long it took, as JSON.
+    #[must_use]
+    pub fn boot_report(&self) -> PathBuf {
+        self.state().join("boot.json")
     }
 
     /// State that a reboot clears: sockets, pid files, caches of tokens, per-job folders.

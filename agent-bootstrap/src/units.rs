@@ -6,6 +6,8 @@ pub mod systemd;
 
 use std::path::PathBuf;
 
+use futures::future::BoxFuture;
+
 use crate::failure::Failure;
 use crate::layout::Layout;
 
@@ -62,16 +64,56 @@ pub trait UnitManager {
     fn is_active(&self, number: u32) -> Result<bool, Failure>;
 }
 
-/// The manager of this machine, `TIDEMARK_UNIT_MANAGER` deciding.
+/// The machine under the agents.
+pub trait Machine {
+    /// Switches it off, where it is this instance's own.
+    ///
+    /// # Errors
+    /// When it stays on.
+    fn power_off(&self) -> Result<(), Failure>;
+
+    /// Restarts a service of it, and waits until that is done.
+    ///
+    /// # Errors
+    /// Names the service and what to look at.
+    fn restart<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<(), Failure>>;
+}
+
+/// What starts agents on this machine, and the machine itself, `TIDEMARK_UNIT_MANAGER` deciding.
 ///
 /// # Errors
 /// When the variable names none.
 pub fn of_machine(layout: &Layout, name: Option<&str>) -> Result<Box<dyn UnitManager>, Failure> {
-    match name.filter(|n| !n.is_empty()) {
-        None | Some("systemd") => Ok(Box::new(Systemd::new(layout.clone()))),
-        Some("processes") => Ok(Box::new(Processes::new(layout.clone()))),
-        Some(other) => {
-            Err(Failure::config(format!("TIDEMARK_UNIT_MANAGER: `{other}` is neither systemd nor processes")))
+    Ok(match Kind::named(name)? {
+        Kind::Systemd => Box::new(Systemd::new(layout.clone())),
+        Kind::Processes => Box::new(Processes::new(layout.clone())),
+    })
+}
+
+/// The machine, by the same name.
+///
+/// # Errors
+/// When the variable names none.
+pub fn machine(layout: &Layout, name: Option<&str>) -> Result<Box<dyn Machine>, Failure> {
+    Ok(match Kind::named(name)? {
+        Kind::Systemd => Box::new(Systemd::new(layout.clone())),
+        Kind::Processes => Box::new(Processes::new(layout.clone())),
+    })
+}
+
+enum Kind {
+    Systemd,
+    Processes,
+}
+
+impl Kind {
+    fn named(name: Option<&str>) -> Result<Self, Failure> {
+        match name.filter(|n| !n.is_empty()) {
+            None | Some("systemd") => Ok(Self::Systemd),
+            Some("processes") => Ok(Self::Processes),
+            Some(other) => Err(Failure::config(format!(
+                "TIDEMARK_UNIT_MANAGER: `{other}` is neither systemd nor processes"
+            ))),
         }
     }
 }

@@ -16,7 +16,7 @@ async fn a_stack_is_deployed_its_group_launches_and_everything_ends() {
     let group = lab.groups().group(stack.output("AutoScalingGroupName").unwrap()).unwrap();
     let name = group.definition.name.clone();
     assert_eq!((group.definition.min, group.definition.max, group.desired), (0, 2, 0));
-    assert_eq!(group.definition.hooks.len(), 1);
+    assert_eq!(group.definition.hooks.len(), 2);
     assert!(group.definition.protect_new);
 
     let scaling = lab.session().await.autoscaling();

@@ -79,5 +79,9 @@ async fn terminated_by_hand(scene: &Scene, busy: &str) {
     assert_eq!(group.desired, 0);
     let member = group.member(busy).expect("the instance went before its job");
     assert_eq!(member.lifecycle, Lifecycle::TerminatingWait);
-    assert_eq!(scene.calls("autoscaling:CompleteLifecycleAction", busy), 0);
+    assert_eq!(
+        scene.calls("autoscaling:CompleteLifecycleAction", busy),
+        1,
+        "the launching hook's, when it booted"
+    );
 }

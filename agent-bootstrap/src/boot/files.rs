@@ -1,7 +1,8 @@
 //! Files and folders of an instance, each with its mode and owner, written whole or not at all.
 
+use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, User};
@@ -46,20 +47,24 @@ pub fn folder(path: &Path, mode: u32, owner: Owner) -> Result<(), Failure> {
 /// # Errors
 /// Names the file.
 pub fn file(path: &Path, content: &[u8], mode: u32, owner: Owner) -> Result<(), Failure> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    // Always the same neighbour: what a killed boot left there is written over, not left beside it.
+    let neighbour = path.with_file_name(format!(".new-{}", path.file_name().unwrap_or_default().display()));
     let write = || -> std::io::Result<()> {
-        let mut new = tempfile::Builder::new()
-            .prefix(".new-")
-            .permissions(std::fs::Permissions::from_mode(0o600))
-            .tempfile_in(folder)?;
+        absent(&neighbour)?;
+        let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&neighbour)?;
         new.write_all(content)?;
-        give(new.path(), owner, mode & 0o200 == 0)?;
-        new.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
-        new.as_file().sync_all()?;
-        new.persist(path)?;
-        Ok(())
+        give(&neighbour, owner, mode & 0o200 == 0)?;
+        new.set_permissions(std::fs::Permissions::from_mode(mode))?;
+        new.sync_all()?;
+        std::fs::rename(&neighbour, path)
     };
     write().map_err(|e| Failure::failed(format!("file {}: {e}", path.display())))
+}
+
+/// Removes a file that may not be there.
+fn absent(path: &Path) -> std::io::Result<()> {
+    std::fs::remove_file(path)
+        .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
 }
 
 /// Folders belong to the owner; files that only root may change are merely readable for the owner's group.
@@ -77,11 +82,8 @@ pub fn link(path: &Path, target: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     let neighbour = path.with_extension("new");
-    let made = std::fs::remove_file(&neighbour).or_else(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Ok(()),
-        _ => Err(e),
-    });
-    made.and_then(|()| std::os::unix::fs::symlink(target, &neighbour))
+    absent(&neighbour)
+        .and_then(|()| std::os::unix::fs::symlink(target, &neighbour))
         .and_then(|()| std::fs::rename(&neighbour, path))
         .map_err(|e| Failure::failed(format!("link {}: {e}", path.display())))
 }

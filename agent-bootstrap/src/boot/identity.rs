@@ -1,5 +1,6 @@
 //! Who this instance is: what the metadata service says, and the instance file that keeps it.
 
+use aws::autoscaling::types::AutoScalingInstanceDetails;
 use aws::{CallError, Imds, Session};
 use serde::{Deserialize, Serialize};
 
@@ -36,35 +37,46 @@ impl Identity {
     /// # Errors
     /// When the service does not answer or lacks what every instance has.
     pub async fn read(imds: &Imds) -> Result<Self, CallError> {
-        Ok(Self {
-            instance_id: imds.require("meta-data/instance-id").await?,
-            region: imds.require("meta-data/placement/region").await?,
-            availability_zone: imds.require("meta-data/placement/availability-zone").await?,
-            instance_type: imds.require("meta-data/instance-type").await?,
-            account_id: imds.get("dynamic/instance-identity/document").await?.as_deref().and_then(account),
-            image_id: imds.get("meta-data/ami-id").await?,
-            group: imds.get("meta-data/tags/instance/aws:autoscaling:groupName").await?,
-        })
+        // First and alone: it brings the session token that all others use.
+        let instance_id = imds.require("meta-data/instance-id").await?;
+        let (region, availability_zone, instance_type, document, image_id, group) = tokio::try_join!(
+            imds.require("meta-data/placement/region"),
+            imds.require("meta-data/placement/availability-zone"),
+            imds.require("meta-data/instance-type"),
+            imds.get("dynamic/instance-identity/document"),
+            imds.get("meta-data/ami-id"),
+            imds.get("meta-data/tags/instance/aws:autoscaling:groupName"),
+        )?;
+        let account_id = document.as_deref().and_then(account);
+        Ok(Self { instance_id, region, availability_zone, instance_type, account_id, image_id, group })
     }
 
     /// Asks Auto Scaling for the group where the launch template does not show tags in the metadata.
     ///
     /// # Errors
     /// When the call fails. An instance outside every group is no error.
-    pub async fn find_group(&mut self, session: &Session) -> Result<(), CallError> {
+    pub async fn find_group(&self, session: &Session) -> Result<Option<String>, CallError> {
         if self.group.is_some() {
-            return Ok(());
+            return Ok(self.group.clone());
         }
-        let answer = session
-            .autoscaling()
-            .describe_auto_scaling_instances()
-            .instance_ids(&self.instance_id)
+        Ok(self.member(session).await?.and_then(|m| m.auto_scaling_group_name))
+    }
+
+    /// The instance's lifecycle state as the group has it.
+    ///
+    /// # Errors
+    /// When the call fails. An instance outside every group is no error.
+    pub async fn lifecycle_state(&self, session: &Session) -> Result<Option<String>, CallError> {
+        Ok(self.member(session).await?.and_then(|m| m.lifecycle_state))
+    }
+
+    async fn member(&self, session: &Session) -> Result<Option<AutoScalingInstanceDetails>, CallError> {
+        let call = session.autoscaling().describe_auto_scaling_instances().instance_ids(&self.instance_id);
+        let answer = call
             .send()
             .await
             .map_err(|e| CallError::new(&e, "autoscaling:DescribeAutoScalingInstances", &self.instance_id))?;
-        let instance = answer.auto_scaling_instances().first();
-        self.group = instance.and_then(|i| i.auto_scaling_group_name()).map(str::to_owned);
-        Ok(())
+        Ok(answer.auto_scaling_instances.unwrap_or_default().into_iter().next())
     }
 }
 

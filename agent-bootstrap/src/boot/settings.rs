@@ -1,18 +1,28 @@
 //! An instance's settings: parts of YAML merged key by key into one typed value. `docs/settings.md` lists them.
 
+mod access;
+mod agents;
+mod docker;
+mod ends;
 pub mod logs;
 pub mod reader;
+mod startup;
 pub mod watch;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use aws::StoredToken;
 use serde_json::{Map, Value};
 use sha2::Digest as _;
 
+pub use access::AccessSettings;
+pub use agents::{AgentSettings, OpenSourceSettings};
+pub use docker::{AddressPool, DockerSettings};
+pub use ends::EndSettings;
 pub use logs::LogsSettings;
 use reader::Reader;
 pub use reader::{Fault, Faults};
+pub use startup::StartupSettings;
 pub use watch::WatchSettings;
 
 /// All settings of an instance.
@@ -32,25 +42,16 @@ pub struct Settings {
     pub digest: String,
     /// Where logs go.
     pub logs: LogsSettings,
-}
-
-/// How agents run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentSettings {
-    /// Base URL of the agent API.
-    pub endpoint: String,
-    /// Where the registration token lies.
-    pub token: StoredToken,
-    /// Agents on this instance.
-    pub count: u32,
-    /// Tags beyond those of every stack, `key=value`.
-    pub tags: Vec<String>,
-    /// Priority of the agents at the CI.
-    pub priority: Option<i64>,
-    /// Each agent leaves after one job.
-    pub disconnect_after_job: bool,
-    /// Name or path of the agent program.
-    pub program: String,
+    /// Who may log in, and what jobs may do as root.
+    pub access: AccessSettings,
+    /// What Docker's daemon is told.
+    pub docker: DockerSettings,
+    /// What the stack's owner adds to a boot.
+    pub startup: StartupSettings,
+    /// The longest that a boot may take, if not as long as any.
+    pub boot_timeout: Option<Duration>,
+    /// Whom a boot tells how it ended.
+    pub ends: EndSettings,
 }
 
 /// Merges the parts, later ones winning key by key, and reads them.
@@ -58,6 +59,23 @@ pub struct AgentSettings {
 /// # Errors
 /// All faults at once, each with its setting's name.
 pub fn read(parts: &[String]) -> Result<Settings, Faults> {
+    let (merged, mut faults) = merge(parts);
+    if parts.is_empty() {
+        faults.push(Fault::new("user data", "holds no part application/x-tidemark+yaml"));
+    }
+    let digest = digest(&merged);
+    let mut reader = Reader::new(merged, faults);
+    let settings = typed(&mut reader, digest);
+    reader.finish(settings)
+}
+
+/// Whom a boot can tell that these settings are of no use.
+#[must_use]
+pub fn ends(parts: &[String]) -> EndSettings {
+    EndSettings::lenient(&merge(parts).0)
+}
+
+fn merge(parts: &[String]) -> (Map<String, Value>, Vec<Fault>) {
     let mut faults = Vec::new();
     let mut merged = Map::new();
     for (index, part) in parts.iter().enumerate() {
@@ -68,13 +86,7 @@ pub fn read(parts: &[String]) -> Result<Settings, Faults> {
             Err(error) => faults.push(Fault::new(&part_name(index), first_line(&error.to_string()))),
         }
     }
-    if parts.is_empty() {
-        faults.push(Fault::new("user data", "holds no part application/x-tidemark+yaml"));
-    }
-    let digest = digest(&merged);
-    let mut reader = Reader::new(merged, faults);
-    let settings = typed(&mut reader, digest);
-    reader.finish(settings)
+    (merged, faults)
 }
 
 fn part_name(index: usize) -> String {
@@ -93,45 +105,22 @@ fn digest(merged: &Map<String, Value>) -> String {
 }
 
 fn typed(reader: &mut Reader, digest: String) -> Settings {
-    let agents = agents(reader);
+    let stack = reader.word("stack");
+    let agents = AgentSettings::read(reader);
+    let watch = watch::read(reader, agents.disconnect_after_job);
     Settings {
-        stack: reader.word("stack"),
         queue: reader.word("queue"),
-        watch: watch::read(reader, agents.disconnect_after_job),
         agents,
         hooks_env: hooks_env(reader),
+        access: AccessSettings::read(reader),
+        docker: DockerSettings::read(reader),
+        startup: StartupSettings::read(reader),
+        boot_timeout: reader.period_within("boot-timeout", 1..=840),
+        ends: EndSettings::read(reader, &stack, watch.terminating_hook.clone()),
+        stack,
+        watch,
         digest,
         logs: logs::logs(reader),
-    }
-}
-
-fn agents(reader: &mut Reader) -> AgentSettings {
-    let endpoint =
-        reader.text("agent-endpoint").unwrap_or_else(|| "https://agent.buildkite.com/v3".to_owned());
-    if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
-        reader.fault("agent-endpoint", "is no http:// or https:// URL");
-    }
-    let token = match reader.required("agent-token") {
-        text if text.starts_with("ssm:") => StoredToken::Parameter(text["ssm:".len()..].to_owned()),
-        text if text.starts_with("arn:") || text.is_empty() => StoredToken::SecretsManager(text),
-        _ => {
-            // The value is not repeated: it may be the token itself.
-            reader.fault(
-                "agent-token",
-                "is neither a Secrets Manager ARN nor `ssm:` and a parameter's path; \
-                never put the token itself here",
-            );
-            StoredToken::SecretsManager(String::new())
-        }
-    };
-    AgentSettings {
-        endpoint: endpoint.trim_end_matches('/').to_owned(),
-        token,
-        count: u32::try_from(reader.number("agents-per-instance", 1, 1..=100)).unwrap_or(1),
-        tags: reader.pairs("agent-tags"),
-        priority: reader.optional_number("agent-priority", -1_000_000..=1_000_000),
-        disconnect_after_job: reader.flag("disconnect-after-job").unwrap_or(false),
-        program: reader.text("agent-program").unwrap_or_else(|| "build-agent".to_owned()),
     }
 }
 

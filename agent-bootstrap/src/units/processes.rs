@@ -3,16 +3,19 @@
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use futures::future::BoxFuture;
 use nix::sys::signal::Signal;
 
 use super::process::Process;
-use super::{AgentUnit, UnitManager};
+use super::{AgentUnit, Machine, UnitManager};
 use crate::boot::files::{self, Owner};
 use crate::failure::Failure;
 use crate::layout::Layout;
+use crate::secrets::env_file;
 
 /// Agents as plain processes.
 #[derive(Debug, Clone)]
@@ -40,29 +43,47 @@ impl Processes {
         }
     }
 
-    fn spawn(&self, unit: &AgentUnit) -> std::io::Result<Process> {
+    /// As a unit's `EnvironmentFile` would have it.
+    fn environment(&self) -> std::io::Result<Vec<(String, String)>> {
+        let path = self.layout.agent_environment();
+        let bytes = std::fs::read(&path)
+            .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(Vec::new()) } else { Err(e) })?;
+        let variables = env_file::parse(&bytes, &|_| None)
+            .map_err(|_| std::io::Error::other(format!("{} is not as boot wrote it", path.display())))?;
+        Ok(variables.iter().map(|v| (v.name.clone(), v.value.to_string())).collect())
+    }
+
+    fn spawn(
+        &self,
+        unit: &AgentUnit,
+        write_pid: impl FnOnce(Process) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
         let logs = self.layout.logs();
         std::fs::create_dir_all(&logs)?;
         let log = logs.join(format!("agent-{}.log", unit.number));
         let log = OpenOptions::new().create(true).append(true).open(log)?;
-        // setsid replaces itself by the agent, which so keeps the id, and no terminal's hang-up reaches it.
-        let child = Command::new("setsid")
+        // The shell waits for its pid file to be written (a line on its stdin) and replaces itself by the agent, which
+        // so keeps the id; a boot that dies in between leaves no agent that nobody knows. No terminal's hang-up
+        // reaches it.
+        let mut child = Command::new("setsid")
+            .args(["sh", "-c", "read -r _ && exec \"$@\" < /dev/null", "sh"])
             .arg(&unit.program)
             .args(["start", "--config"])
             .arg(self.layout.agent_config())
+            .envs(self.environment()?)
             .env("BUILDKITE_AGENT_NAME", &unit.name)
             .env("TIDEMARK_ROOT", self.layout.root())
             .env("HOME", self.layout.agent_home())
             .env("PATH", path_with_own_folder())
             .current_dir(self.layout.agent_home())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        i32::try_from(child.id())
-            .ok()
-            .and_then(Process::running)
-            .ok_or_else(|| std::io::Error::other("it ended at once; see its log"))
+        let ended = || std::io::Error::other("it ended at once; see its log");
+        let process = i32::try_from(child.id()).ok().and_then(Process::running).ok_or_else(ended)?;
+        write_pid(process)?;
+        child.stdin.take().ok_or_else(ended)?.write_all(b"\n")
     }
 }
 
@@ -74,10 +95,13 @@ impl UnitManager for Processes {
         let pid_file = self.pid_file(unit.number);
         let folder = self.layout.run().join("agents");
         files::folder(&folder, 0o755, Owner::own())?;
-        let process = self.spawn(unit).map_err(|e| {
+        let write_pid = |process: Process| {
+            files::file(&pid_file, process.to_string().as_bytes(), 0o644, Owner::own())
+                .map_err(|failure| std::io::Error::other(failure.message))
+        };
+        self.spawn(unit, write_pid).map_err(|e| {
             Failure::failed(format!("agent {}: start of {}: {e}", unit.number, unit.program.display()))
-        })?;
-        files::file(&pid_file, process.to_string().as_bytes(), 0o644, Owner::own())
+        })
     }
 
     fn stop(&self, number: u32) -> Result<(), Failure> {
@@ -108,6 +132,18 @@ impl UnitManager for Processes {
 
     fn is_active(&self, number: u32) -> Result<bool, Failure> {
         Ok(self.running(number)?.is_some())
+    }
+}
+
+/// The machine and its services belong to others.
+impl Machine for Processes {
+    fn power_off(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn restart<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<(), Failure>> {
+        let none = Failure::config(format!("{service}: an instance of processes has no services of its own"));
+        Box::pin(std::future::ready(Err(none)))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::process::{Command, Output};
 
-use super::{AgentUnit, UnitManager};
+use futures::future::BoxFuture;
+
+use super::{AgentUnit, Machine, UnitManager};
 use crate::boot::files::{self, Owner};
 use crate::failure::Failure;
 use crate::layout::Layout;
@@ -28,21 +30,26 @@ fn unit(number: u32) -> String {
     format!("tidemark-agent@{number}.service")
 }
 
-fn systemctl(arguments: &[&str]) -> Result<Output, Failure> {
-    Command::new("systemctl")
-        .args(arguments)
-        .output()
-        .map_err(|e| Failure::failed(format!("systemctl {}: {e}", arguments.join(" "))))
+fn systemctl(arguments: &[&str]) -> std::io::Result<Output> {
+    Command::new("systemctl").args(arguments).output()
 }
 
 fn succeed(arguments: &[&str], unit: &str) -> Result<(), Failure> {
-    let output = systemctl(arguments)?;
+    judge(systemctl(arguments), arguments, unit)
+}
+
+fn judge(output: std::io::Result<Output>, arguments: &[&str], unit: &str) -> Result<(), Failure> {
+    let output = output.map_err(|e| not_there(arguments, &e))?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.lines().next().unwrap_or_default();
     Err(Failure::failed(format!("systemctl {}: {said}; see `journalctl -u {unit}`", arguments.join(" "))))
+}
+
+fn not_there(arguments: &[&str], error: &std::io::Error) -> Failure {
+    Failure::failed(format!("systemctl {}: {error}", arguments.join(" ")))
 }
 
 impl UnitManager for Systemd {
@@ -87,10 +94,26 @@ impl UnitManager for Systemd {
 
 /// A unit that does not exist does not run.
 fn runs(unit: &str) -> Result<bool, Failure> {
-    let output = systemctl(&["show", "--property=ActiveState", "--value", unit])?;
+    let question = ["show", "--property=ActiveState", "--value", unit];
+    let output = systemctl(&question).map_err(|e| not_there(&question, &e))?;
     match String::from_utf8_lossy(&output.stdout).trim() {
         "inactive" | "failed" => Ok(false),
         "active" | "activating" | "deactivating" | "reloading" => Ok(true),
         other => Err(Failure::failed(format!("systemctl show {unit}: unknown state `{other}`"))),
+    }
+}
+
+impl Machine for Systemd {
+    fn power_off(&self) -> Result<(), Failure> {
+        // Boot itself is a unit: a poweroff that waits for all jobs would wait for its own caller.
+        succeed(&["poweroff", "--no-block"], "systemd-logind")
+    }
+
+    fn restart<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let mut command = tokio::process::Command::new("systemctl");
+            let output = command.args(["restart", service]).kill_on_drop(true).output().await;
+            judge(output, &["restart", service], service)
+        })
     }
 }

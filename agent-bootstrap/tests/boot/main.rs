@@ -2,7 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests: a panic is their way to fail")]
 
+mod additions;
+mod again;
+mod docker;
+mod ends;
+mod faults;
 mod stage;
+mod world;
 
 use std::path::Path;
 
@@ -98,12 +104,12 @@ async fn all_faults_of_the_settings_are_told_at_once() {
     let stage = Stage::new().await.settings("idle-perod: 5m\nagents-per-instance: 0\npoll-interval: soon\n");
     let run = stage.boot().await;
     assert_eq!(run.code, 78, "{}", run.stderr);
-    let told = run.stderr.lines().last().unwrap();
+    let told = run.stderr.lines().find(|line| line.starts_with("agent-bootstrap:")).unwrap();
     for word in ["boot: settings:", "`idle-perod`", "`idle-period`", "agents-per-instance", "poll-interval"] {
         assert!(told.contains(word), "{word}: {told}");
     }
     assert!(stage.agents().is_empty() && !stage.layout.instance_file().exists());
-    assert_eq!(stage.calls(), ["SetInstanceHealth i-0abc Unhealthy"]);
+    assert_eq!(stage.calls_of("SetInstanceHealth"), ["SetInstanceHealth i-0abc Unhealthy"]);
 }
 
 #[tokio::test]
@@ -136,10 +142,8 @@ async fn without_its_token_an_instance_is_given_back() {
 
 #[tokio::test]
 async fn an_instance_that_cannot_be_given_back_says_so() {
-    let stage = Stage::new()
-        .await
-        .settings("poll-interval: soon\n")
-        .health_is_refused("AccessDenied", "not authorized");
+    let stage = Stage::new().await.settings("poll-interval: soon\n");
+    stage.refuse("SetInstanceHealth", 1, "AccessDenied", "not authorized");
     let run = stage.boot().await;
     assert_eq!(run.code, 78, "{}", run.stderr);
     assert!(run.stderr.contains("could not be marked unhealthy"), "{}", run.stderr);
@@ -148,10 +152,11 @@ async fn an_instance_that_cannot_be_given_back_says_so() {
 
 #[tokio::test]
 async fn who_does_not_know_itself_calls_nobody() {
-    let stage = Stage::new().await.without_metadata("meta-data/instance-id");
+    let stage = Stage::new().await;
+    stage.change(|world| world.metadata.remove("meta-data/instance-id"));
     let run = stage.boot().await;
     assert_eq!(run.code, 1, "{}", run.stderr);
-    for words in ["boot: identity:", "instance-id", "boot again when its metadata answers, or terminate it"] {
+    for words in ["boot: identity:", "instance-id", "it replaces an instance that is powered off"] {
         assert!(run.stderr.contains(words), "{}", run.stderr);
     }
     assert_eq!(stage.calls(), Vec::<String>::new());
@@ -169,6 +174,9 @@ async fn settings_and_token_may_lie_in_the_parameter_store() {
         .parameter("/ci/token", TOKEN);
     let run = stage.boot().await;
     assert_eq!(run.code, 0, "{}", run.stderr);
-    assert_eq!(stage.calls(), ["AmazonSSM.GetParameter /ci/settings", "AmazonSSM.GetParameter /ci/token"]);
+    assert_eq!(
+        stage.calls_of("Amazon"),
+        ["AmazonSSM.GetParameter /ci/settings", "AmazonSSM.GetParameter /ci/token"]
+    );
     assert!(stage.text("etc/buildkite-agent/buildkite-agent.cfg").contains(TOKEN));
 }

@@ -1,41 +1,36 @@
 //! An instance before `boot`: its metadata, what of AWS it calls, an agent that only stays alive.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use agent_bootstrap::layout::Layout;
 use agent_bootstrap::units::process::Process;
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::process::Command;
+
+use crate::world::{self, Shared, World};
 
 pub const INSTANCE: &str = "i-0abc";
 pub const TOKEN: &str = "t0ken-of-the-agents";
 pub const TOKEN_ARN: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:ci-AbCdEf";
 
-/// What AWS answers; a text is a value, a pair an error's code and message.
-type Answer = Result<String, (&'static str, &'static str)>;
-
-struct World {
-    metadata: BTreeMap<String, String>,
-    secret: Answer,
-    parameters: BTreeMap<String, String>,
-    health: Answer,
-    calls: Vec<String>,
+/// The unit manager of the stage's instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manager {
+    Processes,
+    /// `systemctl` is a script that remembers what it was asked.
+    Systemd,
 }
 
 pub struct Stage {
     pub layout: Layout,
     root: tempfile::TempDir,
-    world: Arc<Mutex<World>>,
+    world: Shared,
     url: String,
+    manager: Manager,
 }
 
 /// How a run of `boot` ended.
@@ -48,13 +43,6 @@ pub struct Run {
 impl Stage {
     pub async fn new() -> Self {
         let root = tempfile::Builder::new().prefix("tm").tempdir().unwrap();
-        let agent = root.path().join("agent");
-        std::fs::write(
-            &agent,
-            "#!/bin/sh\necho \"$BUILDKITE_AGENT_NAME $*\" >> \"$TIDEMARK_ROOT/started\"\nexec sleep 600\n",
-        )
-        .unwrap();
-        std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755)).unwrap();
         let identity = json!({ "accountId": "123456789012", "region": "us-east-1" }).to_string();
         let metadata = [
             ("meta-data/instance-id", INSTANCE),
@@ -62,84 +50,138 @@ impl Stage {
             ("meta-data/placement/availability-zone", "us-east-1a"),
             ("meta-data/instance-type", "t3.small"),
             ("meta-data/tags/instance/aws:autoscaling:groupName", "ci-instances"),
+            ("meta-data/autoscaling/target-lifecycle-state", "InService"),
             ("dynamic/instance-identity/document", &identity),
         ];
         let world = World {
             metadata: metadata.into_iter().map(|(path, text)| (path.to_owned(), text.to_owned())).collect(),
             secret: Ok(TOKEN.to_owned()),
             parameters: BTreeMap::new(),
-            health: Ok(String::new()),
+            objects: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            silent: BTreeSet::new(),
+            state: "Pending:Wait",
+            creating: false,
             calls: Vec::new(),
+            metrics: Vec::new(),
         };
         let world = Arc::new(Mutex::new(world));
-        let router = Router::new()
-            .route(
-                "/latest/api/token",
-                put(|| async { ([("x-aws-ec2-metadata-token-ttl-seconds", "60")], "imds") }),
-            )
-            .route("/latest/{*path}", get(metadata_at))
-            .route("/", post(aws_call))
-            .with_state(Arc::clone(&world));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async { axum::serve(listener, router).await });
-        let stage = Self { layout: Layout::below(root.path()), root, world, url };
+        let url = world::serve(&world).await;
+        let layout = Layout::below(root.path());
+        let stage = Self { layout, root, world, url, manager: Manager::Processes };
+        stage.executable(
+            "agent",
+            "#!/bin/sh\necho \"$BUILDKITE_AGENT_NAME $*\" >> \"$TIDEMARK_ROOT/started\"\nexec sleep 600\n",
+        );
         stage.settings("")
+    }
+
+    /// The same instance under systemd, as far as `systemctl` shows it.
+    pub fn under_systemd(mut self) -> Self {
+        self.manager = Manager::Systemd;
+        let log = self.path("systemctl.log");
+        let text =
+            format!("#!/bin/sh\necho \"$*\" >> {}\n[ \"$1\" != show ] || echo inactive\n", log.display());
+        self.executable("bin/systemctl", &text);
+        self
+    }
+
+    /// What `systemctl` was asked so far, but for questions.
+    pub fn systemctl(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path("systemctl.log")).unwrap_or_default();
+        text.lines().filter(|line| !line.starts_with("show ")).map(str::to_owned).collect()
+    }
+
+    /// A program below the root; `bin/` is on boot's `PATH`.
+    pub fn executable(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// The user data: the stack's settings and more.
     pub fn settings(self, more: &str) -> Self {
         let agent = self.root.path().join("agent");
         let text = format!(
-            "stack: ci\nqueue: default\nagent-program: {}\nagent-token: '{TOKEN_ARN}'\n{more}",
+            "stack: ci\nqueue: default\nagent-program: {}\nagent-token: '{TOKEN_ARN}'\nlaunching-hook: launching\n\
+             terminating-hook: terminating\nsignal-resource: Group\n",
             agent.display()
+        );
+        // Two parts: a broken second one leaves the first.
+        let text = format!(
+            "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: application/x-tidemark+yaml\n\n{text}\n\
+             --b\nContent-Type: application/x-tidemark+yaml\n\n{more}\n--b--\n"
         );
         self.user_data(&text)
     }
 
     pub fn user_data(self, text: &str) -> Self {
-        self.world.lock().unwrap().metadata.insert("user-data".to_owned(), text.to_owned());
+        self.change(|world| world.metadata.insert("user-data".to_owned(), text.to_owned()));
         self
     }
 
-    pub fn without_metadata(self, path: &str) -> Self {
-        self.world.lock().unwrap().metadata.remove(path);
-        self
+    /// Changes the world around the instance.
+    pub fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+        change(&mut self.world.lock().unwrap())
     }
 
     pub fn parameter(self, name: &str, value: &str) -> Self {
-        self.world.lock().unwrap().parameters.insert(name.to_owned(), value.to_owned());
+        self.change(|world| world.parameters.insert(name.to_owned(), value.to_owned()));
         self
     }
 
     pub fn secret(&self, answer: Result<&str, (&'static str, &'static str)>) {
-        self.world.lock().unwrap().secret = answer.map(str::to_owned);
+        self.change(|world| world.secret = answer.map(str::to_owned));
     }
 
-    pub fn health_is_refused(self, code: &'static str, message: &'static str) -> Self {
-        self.world.lock().unwrap().health = Err((code, message));
-        self
+    /// An action that is refused, so many times.
+    pub fn refuse(&self, action: &'static str, times: usize, code: &'static str, message: &'static str) {
+        self.change(|world| world.refusals.insert(action, (times, code, message)));
     }
 
     /// Calls to AWS so far, with what they name.
     pub fn calls(&self) -> Vec<String> {
-        self.world.lock().unwrap().calls.clone()
+        self.change(|world| world.calls.clone())
     }
 
-    pub async fn boot(&self) -> Run {
-        let output = Command::new(env!("CARGO_BIN_EXE_agent-bootstrap"))
-            .arg("boot")
+    /// Calls so far whose names begin so.
+    pub fn calls_of(&self, action: &str) -> Vec<String> {
+        self.calls().into_iter().filter(|call| call.starts_with(action)).collect()
+    }
+
+    /// Where everything is served.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The command, ready to be run or spawned.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agent-bootstrap"));
+        let manager = if self.manager == Manager::Processes { "processes" } else { "systemd" };
+        command
+            .args(arguments)
             .env_clear()
-            .env("PATH", "/usr/bin:/bin")
+            .env("PATH", format!("{}:/usr/bin:/bin", self.path("bin").display()))
             .env("TIDEMARK_ROOT", self.root.path())
-            .env("TIDEMARK_UNIT_MANAGER", "processes")
+            .env("TIDEMARK_UNIT_MANAGER", manager)
             .env("AWS_ENDPOINT_URL", &self.url)
             .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", &self.url)
             .env("AWS_ACCESS_KEY_ID", "key")
             .env("AWS_SECRET_ACCESS_KEY", "secret")
-            .output()
-            .await
-            .unwrap();
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    pub async fn boot(&self) -> Run {
+        self.run(&["boot"]).await
+    }
+
+    pub async fn run(&self, arguments: &[&str]) -> Run {
+        let output = self.command(arguments).output().await.unwrap();
         Run {
             code: output.status.code().unwrap(),
             stdout: String::from_utf8(output.stdout).unwrap(),
@@ -165,7 +207,40 @@ impl Stage {
         let files = std::fs::read_dir(self.path("run/tidemark/agents")).into_iter().flatten();
         let mut agents: Vec<_> = files.map(|file| file.unwrap().path()).collect();
         agents.sort();
-        agents.iter().map(|file| std::fs::read_to_string(file).unwrap().parse().unwrap()).collect()
+        let read = |file: &PathBuf| std::fs::read_to_string(file).ok()?.parse().ok();
+        agents.iter().filter(|file| file.extension().is_some()).filter_map(read).collect()
+    }
+
+    /// Agents that live.
+    pub fn living(&self) -> usize {
+        self.agents().iter().filter(|agent| agent.is_alive()).count()
+    }
+
+    /// Everything below the root that a boot leaves, with modes; without what differs from one boot to the next.
+    pub fn tree(&self) -> BTreeMap<String, String> {
+        let mut tree = BTreeMap::new();
+        collect(self.root.path(), self.root.path(), &mut tree);
+        let differs = ["started", "var/lib/tidemark/boot.json", "run/tidemark/agents", "var/log"];
+        tree.retain(|path, _| !differs.iter().any(|d| path.starts_with(d)));
+        tree
+    }
+}
+
+fn collect(root: &Path, folder: &Path, into: &mut BTreeMap<String, String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+        let mode = path.symlink_metadata().unwrap().permissions().mode();
+        if path.is_dir() {
+            into.insert(name, format!("{mode:o}"));
+            collect(root, &path, into);
+        } else {
+            let content = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
+            // The settings name the agent program below this root.
+            let own = |line: &&str| !line.contains("\"settings-digest\"");
+            let content = content.lines().filter(own).collect::<Vec<_>>().join("\n");
+            into.insert(name, format!("{mode:o} {}", content.replace(&*root.to_string_lossy(), "ROOT")));
+        }
     }
 }
 
@@ -174,63 +249,6 @@ impl Drop for Stage {
     fn drop(&mut self) {
         for agent in self.agents() {
             let _ = agent.terminate();
-        }
-    }
-}
-
-async fn metadata_at(
-    State(world): State<Arc<Mutex<World>>>,
-    Path(path): Path<String>,
-    headers: HeaderMap,
-) -> Response {
-    if headers.get("x-aws-ec2-metadata-token").is_none_or(|token| token != "imds") {
-        return StatusCode::UNAUTHORIZED.into_response();
-    }
-    match world.lock().unwrap().metadata.get(&path) {
-        Some(text) => text.clone().into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
-    }
-}
-
-async fn aws_call(State(world): State<Arc<Mutex<World>>>, headers: HeaderMap, body: Bytes) -> Response {
-    let mut world = world.lock().unwrap();
-    let Some(target) = headers.get("x-amz-target") else { return query(&mut world, &body) };
-    let asked: Value = serde_json::from_slice(&body).unwrap();
-    let (named, answer) = match target.to_str().unwrap() {
-        "secretsmanager.GetSecretValue" => {
-            let value = world.secret.clone().map(|text| json!({ "SecretString": text }));
-            (asked["SecretId"].clone(), value)
-        }
-        "AmazonSSM.GetParameter" => {
-            let value = world.parameters.get(asked["Name"].as_str().unwrap());
-            let value = value.map(|text| json!({ "Parameter": { "Value": text } }));
-            (asked["Name"].clone(), value.ok_or(("ParameterNotFound", "")))
-        }
-        other => (json!(other), Err(("UnknownOperationException", "not expected of boot"))),
-    };
-    world.calls.push(format!("{} {}", target.to_str().unwrap(), named.as_str().unwrap()));
-    match answer {
-        Ok(value) => value.to_string().into_response(),
-        Err((code, message)) => {
-            (StatusCode::BAD_REQUEST, json!({ "__type": code, "message": message }).to_string())
-                .into_response()
-        }
-    }
-}
-
-/// Auto Scaling's protocol.
-fn query(world: &mut World, body: &[u8]) -> Response {
-    let body = std::str::from_utf8(body).unwrap();
-    let field = |name: &str| body.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}="))).unwrap();
-    assert_eq!(field("Action"), "SetInstanceHealth");
-    world.calls.push(format!("SetInstanceHealth {} {}", field("InstanceId"), field("HealthStatus")));
-    match &world.health {
-        Ok(_) => "<SetInstanceHealthResponse/>".into_response(),
-        Err((code, message)) => {
-            let xml = format!(
-                "<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
-            );
-            (StatusCode::FORBIDDEN, xml).into_response()
         }
     }
 }

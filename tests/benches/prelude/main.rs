@@ -7,14 +7,17 @@
 #![expect(clippy::print_stdout, reason = "a bench's output is its table")]
 
 mod bucket;
+mod instance;
 mod limits;
 mod measure;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bucket::Bucket;
+use instance::Surroundings;
 use measure::{Measured, Prelude, measure};
 
 fn programs() -> PathBuf {
@@ -43,9 +46,18 @@ fn main() -> ExitCode {
             counted.calls, counted.rounds, counted.connections
         );
     }
+    let mut phases = BTreeMap::new();
+    let around = Surroundings::start(Duration::from_millis(20));
+    let boot = || instance::boot(&programs, &around, &mut phases);
+    rows.push(measure("boot to agent connected, 20 ms", 40, boot));
     println!("\n| what | median | p95 | max RSS |\n| --- | --- | --- | --- |");
     for row in &rows {
         println!("{row}");
+    }
+    println!("\n| phase of a boot | median |\n| --- | --- |");
+    for (phase, mut took) in phases {
+        took.sort_unstable();
+        println!("| {phase} | {} ms |", took[took.len() / 2]);
     }
     sizes(&programs);
     let passed = limits::check(&rows);

@@ -34,7 +34,7 @@ pub struct Once {
 }
 
 /// Runs `times` times and sorts.
-pub fn measure(name: &str, times: usize, run: impl Fn() -> Once) -> Measured {
+pub fn measure(name: &str, times: usize, mut run: impl FnMut() -> Once) -> Measured {
     let runs: Vec<Once> = (0..times).map(|_| run()).collect();
     let mut took: Vec<Duration> = runs.iter().map(|r| r.took).collect();
     took.sort();
@@ -57,8 +57,13 @@ fn timed(command: &mut Command) -> Once {
     let output = command.stdin(Stdio::null()).output().expect("the program starts");
     let took = began.elapsed();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Once { took, rss_kib: children_rss_kib() }
+}
+
+/// The largest resident set of any program that ended so far.
+pub fn children_rss_kib() -> u64 {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("the kernel counts");
-    Once { took, rss_kib: u64::try_from(usage.max_rss()).unwrap_or(0) }
+    u64::try_from(usage.max_rss()).unwrap_or(0)
 }
 
 /// One job's prelude, again and again.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
+use crate::boot::reference::{NO_REFERENCE, Reference};
+
 /// What is wrong with one setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -124,6 +126,17 @@ impl Reader {
         }
     }
 
+    /// A duration of so many seconds.
+    pub fn period_within(&mut self, name: &'static str, seconds: RangeInclusive<u64>) -> Option<Duration> {
+        let text = self.text(name)?;
+        let range = Duration::from_secs(*seconds.start())..=Duration::from_secs(*seconds.end());
+        let period = parse_period(&text).map(SignedDuration::unsigned_abs).filter(|p| range.contains(p));
+        if period.is_none() {
+            self.fault(name, format!("is no duration from {:?} to {:?}", range.start(), range.end()));
+        }
+        period
+    }
+
     pub fn period_or_never(
         &mut self,
         name: &'static str,
@@ -152,7 +165,7 @@ impl Reader {
     }
 
     /// A list, or a text with commas.
-    fn texts(&mut self, name: &'static str) -> Vec<String> {
+    pub fn texts(&mut self, name: &'static str) -> Vec<String> {
         let Some(value) = self.take(name) else { return Vec::new() };
         let texts = match &value {
             Value::Array(items) => items.iter().map(scalar).collect::<Option<Vec<_>>>(),
@@ -165,6 +178,38 @@ impl Reader {
                 Vec::new()
             }
         }
+    }
+
+    /// One of these words.
+    pub fn choice(&mut self, name: &'static str, words: &[&'static str]) -> Option<&'static str> {
+        let text = self.text(name)?;
+        let word = words.iter().find(|word| **word == text).copied();
+        if word.is_none() {
+            self.fault(name, format!("is none of {}", words.join(", ")));
+        }
+        word
+    }
+
+    /// A path from the root.
+    pub fn absolute_path(&mut self, name: &'static str) -> Option<String> {
+        let text = self.text(name)?;
+        let path = std::path::Path::new(&text);
+        let plain = path.components().all(|c| !matches!(c, std::path::Component::ParentDir));
+        if path.is_absolute() && plain && path.parent().is_some() {
+            return Some(text);
+        }
+        self.fault(name, "is no path from the root");
+        None
+    }
+
+    /// A place outside the settings. It is not repeated: it may hold a signature.
+    pub fn reference(&mut self, name: &'static str) -> Option<Reference> {
+        let text = self.text(name)?;
+        let reference = Reference::parse(&text);
+        if reference.is_none() {
+            self.fault(name, NO_REFERENCE);
+        }
+        reference
     }
 
     /// `key=value` pairs: a list, a text with commas, or a map.
