@@ -67,6 +67,10 @@ pub enum Verb {
     },
     /// Tell what the instance does, as one JSON line
     Status,
+    /// Run a job in a cgroup of its own and end what it leaves behind (the agents' bootstrap-script)
+    JobScope(crate::job_scope::JobScopeArgs),
+    /// Give what containers left in a pipeline's build folder back to the agents' user (as root)
+    FixPermissions(crate::fix_permissions::FixPermissionsArgs),
     /// Check identity, bucket, KMS, CI API, Docker, disk and clock, each with a fix line
     Doctor(crate::doctor::DoctorArgs),
     /// Secrets of a pipeline
@@ -141,6 +145,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Verb::Uncordon => operator::say(&layout, &Request::Uncordon).await,
             Verb::Drain { cancel_jobs } => operator::say(&layout, &Request::Drain { cancel_jobs }).await,
             Verb::Status => operator::say(&layout, &Request::Status).await,
+            Verb::JobScope(args) => crate::job_scope::run(&args),
+            Verb::FixPermissions(args) => crate::fix_permissions::run(&layout, &args),
             Verb::Doctor(args) => crate::doctor::run(&layout, args).await,
             Verb::Secrets { verb: SecretsVerb::Check(args) } => crate::secrets::check(&layout, args).await,
         }
