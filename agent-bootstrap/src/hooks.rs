@@ -5,9 +5,11 @@
 //! - [`exports`]: what is printed, quoted so that bash reads the exact bytes back.
 //! - [`job_folder`]: the job's private folder and what it records.
 //! - [`ssh_agent`], [`git_config`], [`redactor`]: what the environment hook sets up.
+//! - [`builds`]: what containers left in the build folder.
 //! - [`repository`]: is a pull request from a fork? Pure.
 //! - [`scripts`]: the bash hooks that `boot` installs.
 
+pub mod builds;
 pub mod environment;
 pub mod exports;
 pub mod git_config;

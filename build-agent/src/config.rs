@@ -42,6 +42,8 @@ pub struct Settings {
     pub endpoint: String,
     /// Folder of the checkouts.
     pub build_path: PathBuf,
+    /// Program and arguments that run `build-agent bootstrap`; this program itself where empty.
+    pub bootstrap_script: Vec<String>,
     /// Folder of the instance's hooks.
     pub hooks_path: Option<PathBuf>,
     /// Folder of plugins.
@@ -132,6 +134,7 @@ fn read(from: &mut Reader, args: &StartArgs) -> Settings {
         spawn: from.number("spawn", 1, 1..=100) as u32,
         endpoint: from.url("endpoint"),
         build_path: from.required("build-path", "the folder for checkouts").into(),
+        bootstrap_script: from.command("bootstrap-script"),
         hooks_path: from.optional("hooks-path").map(Into::into),
         plugins_path: from.optional("plugins-path").map(Into::into),
         config_path: args.config.clone(),

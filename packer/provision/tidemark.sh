@@ -17,6 +17,7 @@ ln -sf ../local/bin/agent-bootstrap "$root/usr/bin/docker-credential-tidemark"
 (cd "$from/rootfs" && find . -type f -print0) | while IFS= read -r -d '' file; do
   mode=644
   [ ! -x "$from/rootfs/$file" ] || mode=755
+  [ "${file#./etc/sudoers.d/}" = "$file" ] || mode=440
   install -D -m $mode "$from/rootfs/$file" "$root/${file#./}"
 done
 

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::exports::{self, Change};
 use super::job_folder::JobFolder;
-use super::{git_config, pre_exit, redactor, repository, ssh_agent};
+use super::{builds, git_config, pre_exit, redactor, repository, ssh_agent};
 use crate::config::{self, Environment, JobConfig, SecretsConfig};
 use crate::failure::Failure;
 use crate::layout::Layout;
@@ -47,6 +47,7 @@ async fn prepare(
     defaults: &BTreeMap<String, String>,
 ) -> Result<Zeroizing<String>, Failure> {
     job.create()?;
+    builds::give_back(layout, environment.get("BUILDKITE_BUILD_CHECKOUT_PATH").as_deref()).await;
     let bundle = secrets_of(config, environment).await?;
     if let Some(warning) = redactor::offer(&redactor::values(&bundle), environment).await {
         eprintln!("{warning}");

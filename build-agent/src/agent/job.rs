@@ -84,8 +84,19 @@ impl Running {
         symlink(&program, folder.path().join(BIN).join("buildkite-agent"))?;
         std::fs::write(folder.path().join(ENV_FILE), environment::env_file(&run.job.env))?;
         let (reader, writer) = io::pipe()?;
-        let mut command = std::process::Command::new(&program);
-        command.args(["bootstrap", "--result"]).arg(result_file(folder.path()));
+        let mut command = match run.shared.settings.bootstrap_script.split_first() {
+            Some((script, arguments)) => {
+                let mut command = std::process::Command::new(script);
+                command.args(arguments);
+                command
+            }
+            None => {
+                let mut command = std::process::Command::new(&program);
+                command.arg("bootstrap");
+                command
+            }
+        };
+        command.arg("--result").arg(result_file(folder.path()));
         command.env_clear().envs(variables(run, folder.path()).iter());
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
         let child = tokio::process::Command::from(command).spawn()?;

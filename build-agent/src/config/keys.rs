@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use super::{Loaded, Settings};
 
 /// Key in the file, name in the environment.
-const KEYS: [(&str, &str); 29] = [
+const KEYS: [(&str, &str); 30] = [
     ("token", "BUILDKITE_AGENT_TOKEN"),
     ("name", "BUILDKITE_AGENT_NAME"),
     ("priority", "BUILDKITE_AGENT_PRIORITY"),
@@ -18,6 +18,7 @@ const KEYS: [(&str, &str); 29] = [
     ("spawn", "BUILDKITE_AGENT_SPAWN"),
     ("endpoint", "BUILDKITE_AGENT_ENDPOINT"),
     ("build-path", "BUILDKITE_BUILD_PATH"),
+    ("bootstrap-script", "BUILDKITE_BOOTSTRAP_SCRIPT_PATH"),
     ("hooks-path", "BUILDKITE_HOOKS_PATH"),
     ("plugins-path", "BUILDKITE_PLUGINS_PATH"),
     ("job-log-path", "BUILDKITE_JOB_LOG_PATH"),
@@ -139,6 +140,12 @@ impl Reader {
     pub fn list(&mut self, key: &'static str, default: &str) -> Vec<String> {
         let text = self.text(key, default);
         text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(String::from).collect()
+    }
+
+    /// A program and its arguments, as a shell would split them; none if absent.
+    pub fn command(&mut self, key: &'static str) -> Vec<String> {
+        let text = self.words(key, "");
+        shell_words::split(&text).unwrap_or_default()
     }
 
     /// Flags that a shell could split.

@@ -213,3 +213,21 @@ async fn row_17_quit_cancels_and_the_agent_leaves_with_0() {
     assert_eq!(outcome.finish["signal_reason"], "agent_stop");
     assert_eq!((outcome.status.code(), outcome.exit_status()), (Some(0), "-1"));
 }
+
+/// Another program around the job's own: it gets the arguments, and a cancel reaches it first.
+#[tokio::test]
+async fn a_bootstrap_script_runs_the_job() {
+    let mut rig = Rig::new("echo in $AROUND; exit 5").await;
+    let script = rig.path("around it");
+    let program = env!("CARGO_BIN_EXE_build-agent");
+    std::fs::write(&script, "#!/bin/sh\nAROUND=$1; export AROUND; shift\nexec \"$@\"\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    rig.config.push(format!("bootstrap-script=\"'{}' scope {program} bootstrap\"", script.display()));
+    let outcome = rig.run().await;
+    assert_eq!((outcome.exit_status(), outcome.lines("in ")), ("5", vec!["in scope".to_owned()]));
+
+    let mut rig = Rig::new("echo never").await;
+    rig.config.push("bootstrap-script=/no/such/program".into());
+    let outcome = rig.run().await;
+    assert_eq!((outcome.exit_status(), outcome.lines("never").len()), ("-1", 0));
+}
