@@ -94,6 +94,12 @@ impl Layout {
         self.run().join("jobs").join(job_id)
     }
 
+    /// The process that ships the logs.
+    #[must_use]
+    pub fn logs_pid_file(&self) -> PathBuf {
+        self.run().join("logs.pid")
+    }
+
     /// Logs of processes that have no journal.
     #[must_use]
     pub fn logs(&self) -> PathBuf {

@@ -166,41 +166,12 @@ async fn target(
     Ok(target.map_err(|_| Failure::unavailable("logs: the metadata service does not answer"))??)
 }
 
-/// Has all that was logged until now delivered, however long that takes up to the limit: for an instance that is about
-/// to go. The service is started again by its manager, and delivers what comes after.
-///
-/// # Errors
-/// When not all was delivered in time, or the service cannot be told.
-pub async fn flush(layout: &Layout, unit_manager: Option<&str>) -> Result<(), Failure> {
-    let limit = FLUSH_LIMIT + Duration::from_secs(5);
-    if unit_manager != Some("processes") {
-        let mut restart = tokio::process::Command::new("systemctl");
-        restart.args(["restart", "tidemark-logs.service"]).kill_on_drop(true);
-        let status = tokio::time::timeout(limit, restart.status()).await;
-        return match status {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(other) => Err(Failure::failed(format!("logs: systemctl restart tidemark-logs: {other:?}"))),
-            Err(_) => Err(Failure::try_again("logs: the last lines take too long")),
-        };
-    }
-    let text = std::fs::read_to_string(layout.run().join("logs.pid")).unwrap_or_default();
-    let Ok(process) = text.parse::<Process>() else { return Ok(()) };
-    process.terminate().map_err(|e| Failure::failed(format!("logs: stop of {process}: {e}")))?;
-    let gone = async {
-        while process.is_alive() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let gone = tokio::time::timeout(limit, gone).await;
-    gone.map_err(|_| Failure::try_again("logs: the last lines take too long"))
-}
-
-/// Tells who ships, so that [`flush`] can end it where no systemd does.
+/// Tells who ships, for a `watch` where no systemd knows.
 struct PidFile(std::path::PathBuf);
 
 impl PidFile {
     fn write(layout: &Layout) -> Result<Self, Failure> {
-        let path = layout.run().join("logs.pid");
+        let path = layout.logs_pid_file();
         let own = std::process::id().try_into().ok().and_then(Process::running);
         let own = own.ok_or_else(|| Failure::failed("logs: this process is not in /proc"))?;
         std::fs::create_dir_all(layout.run())

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use futures::future::BoxFuture;
@@ -35,12 +35,11 @@ impl Processes {
     }
 
     fn running(&self, number: u32) -> Result<Option<Process>, Failure> {
-        let path = self.pid_file(number);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(text.parse().ok().filter(|p: &Process| p.is_alive())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Failure::failed(format!("agent {number}: {}: {error}", path.display()))),
-        }
+        named_in(&self.pid_file(number), &format!("agent {number}"))
+    }
+
+    fn shipping(&self) -> Result<Option<Process>, Failure> {
+        named_in(&self.layout.logs_pid_file(), "logs")
     }
 
     /// As a unit's `EnvironmentFile` would have it.
@@ -121,13 +120,13 @@ impl UnitManager for Processes {
         cancelled.map_err(|e| Failure::failed(format!("agent {number}: cancel of {process}: {e}")))
     }
 
-    /// There is no journal to be shipped where there is no systemd.
     fn stop_logs(&self) -> Result<(), Failure> {
-        Ok(())
+        let Some(process) = self.shipping()? else { return Ok(()) };
+        process.terminate().map_err(|e| Failure::failed(format!("logs: stop of {process}: {e}")))
     }
 
     fn ships_logs(&self) -> Result<bool, Failure> {
-        Ok(false)
+        Ok(self.shipping()?.is_some())
     }
 
     fn is_active(&self, number: u32) -> Result<bool, Failure> {
@@ -144,6 +143,15 @@ impl Machine for Processes {
     fn restart<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<(), Failure>> {
         let none = Failure::config(format!("{service}: an instance of processes has no services of its own"));
         Box::pin(std::future::ready(Err(none)))
+    }
+}
+
+/// The process that a pid file names, if it runs.
+fn named_in(path: &Path, what: &str) -> Result<Option<Process>, Failure> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.parse().ok().filter(|p: &Process| p.is_alive())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::failed(format!("{what}: {}: {error}", path.display()))),
     }
 }
 
@@ -197,5 +205,22 @@ mod tests {
         }
         units.cancel(1).unwrap();
         units.stop(1).unwrap();
+    }
+    #[test]
+    fn the_shipping_of_logs_is_known_by_its_pid_file_and_told_to_end() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::below(root.path());
+        let units = Processes::new(layout.clone());
+        assert_eq!(units.ships_logs(), Ok(false));
+        units.stop_logs().unwrap();
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let process = Process::running(child.id().try_into().unwrap()).unwrap();
+        files::folder(&layout.run(), 0o755, Owner::own()).unwrap();
+        files::file(&layout.logs_pid_file(), process.to_string().as_bytes(), 0o644, Owner::own()).unwrap();
+        assert_eq!(units.ships_logs(), Ok(true));
+        units.stop_logs().unwrap();
+        child.wait().unwrap();
+        assert_eq!(units.ships_logs(), Ok(false));
+        units.stop_logs().unwrap();
     }
 }

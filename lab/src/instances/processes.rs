@@ -20,9 +20,8 @@ use crate::imds::{Facts, Imds, Notices, RoleSessions};
 /// and the instance stays up, as on EC2; watch comes back when it dies, as systemd would have it.
 const INIT: &str = r#"
 logs="$TIDEMARK_ROOT/var/log/tidemark"
-(while :; do
-    agent-bootstrap logs
-    echo "lab: logs ended with exit status $?; starting it again"
+(until agent-bootstrap logs; do
+    echo "lab: logs failed; starting it again"
     sleep 1
 done) >> "$logs/logs.log" 2>&1 &
 agent-bootstrap boot
