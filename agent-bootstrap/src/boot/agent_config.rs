@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use super::identity::Identity;
 use super::settings::Settings;
+use crate::hooks::exports::quote;
 use crate::layout::Layout;
 use crate::secrets::env_file::Assignment;
 
@@ -20,6 +22,7 @@ pub fn agent_config(
     settings: &Settings,
     token: &SecretString,
     docker: Option<&str>,
+    bootstrap_script: &str,
 ) -> Zeroizing<String> {
     let agents = &settings.agents;
     let mut text = Zeroizing::new(String::from(
@@ -39,6 +42,7 @@ pub fn agent_config(
     line("spawn", "1");
     line("build-path", &layout.builds().to_string_lossy());
     line("hooks-path", &layout.hooks().to_string_lossy());
+    line("bootstrap-script", bootstrap_script);
     line("plugins-path", &layout.agent_home().join("plugins").to_string_lossy());
     if agents.disconnect_after_job {
         line("disconnect-after-job", "true");
@@ -62,6 +66,14 @@ pub fn agent_config(
         line("git-mirrors-path", &below.to_string_lossy());
     }
     text
+}
+
+/// What an agent runs a job by: its own `bootstrap` in a scope that leaves nothing (unless the stack lets it).
+#[must_use]
+pub fn bootstrap_script(own: &Path, agent_program: &Path, keep_processes: bool) -> String {
+    let quoted = |path: &Path| quote(&path.to_string_lossy());
+    let keep = if keep_processes { " --keep-processes" } else { "" };
+    format!("{} job-scope{keep} -- {} bootstrap", quoted(own), quoted(agent_program))
 }
 
 /// The same configuration with another token.
@@ -157,7 +169,7 @@ mod tests {
     fn config(part: &str) -> String {
         let settings = super::super::settings::read(&[part.to_owned()]).unwrap();
         let token = SecretString::from("s3cr3t");
-        let text = agent_config(&Layout::below("/"), &identity(), &settings, &token, Some("27.3.1"));
+        let text = agent_config(&Layout::below("/"), &identity(), &settings, &token, Some("27.3.1"), "job");
         text.replace(&format!("arch={}", architecture()), "arch=ARCH")
     }
 
@@ -175,6 +187,7 @@ mod tests {
         spawn="1"
         build-path="/var/lib/buildkite-agent/builds"
         hooks-path="/etc/buildkite-agent/hooks"
+        bootstrap-script="job"
         plugins-path="/var/lib/buildkite-agent/plugins"
         disconnect-after-job="true"
         "#);
@@ -185,6 +198,12 @@ mod tests {
         BUILDKITE_USE_KMS=false
         ");
         assert_eq!(agent_name("ci", "i-1", 2), "ci-i-1-2");
+        let (own, agent) = (Path::new("/usr/local/bin/agent-bootstrap"), Path::new("/opt/my agent"));
+        let scripts = [false, true].map(|keep| bootstrap_script(own, agent, keep));
+        insta::assert_snapshot!(scripts.join("\n"), @r"
+        '/usr/local/bin/agent-bootstrap' job-scope -- '/opt/my agent' bootstrap
+        '/usr/local/bin/agent-bootstrap' job-scope --keep-processes -- '/opt/my agent' bootstrap
+        ");
     }
 
     #[test]

@@ -52,8 +52,15 @@ pub fn write(layout: &Layout, contents: &Contents<'_>) -> Result<PathBuf, Failur
     ] {
         folder.map_or(Ok(()), |folder| files::folder(&folder, mode, owner))?;
     }
-    let config =
-        agent_config::agent_config(layout, contents.identity, settings, contents.token, contents.docker);
+    let keep = settings.agents.keep_job_processes;
+    let config = agent_config::agent_config(
+        layout,
+        contents.identity,
+        settings,
+        contents.token,
+        contents.docker,
+        &agent_config::bootstrap_script(&own.join("agent-bootstrap"), &program, keep),
+    );
     files::file(&layout.agent_config(), config.as_bytes(), 0o640, agents)?;
     let environment = agent_config::environment(contents.environment);
     files::file(&layout.agent_environment(), environment.as_bytes(), 0o600, root)?;

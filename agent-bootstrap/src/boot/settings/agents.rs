@@ -31,6 +31,8 @@ pub struct AgentSettings {
     pub disconnect_after_uptime: Option<Duration>,
     /// Each agent leaves after so long without a job.
     pub disconnect_after_idle: Option<Duration>,
+    /// May processes that a job leaves behind live on?
+    pub keep_job_processes: bool,
     /// Name or path of the agent program.
     pub program: String,
     /// What only the open-source agent knows.
@@ -67,6 +69,7 @@ impl AgentSettings {
             disconnect_after_job: reader.flag("disconnect-after-job").unwrap_or(false),
             disconnect_after_uptime: reader.period_within("disconnect-after-uptime", SECONDS),
             disconnect_after_idle: reader.period_within("disconnect-after-idle", SECONDS),
+            keep_job_processes: reader.flag("keep-job-processes").unwrap_or(false),
             open_source: OpenSourceSettings::read(reader, &program),
             program,
         }
