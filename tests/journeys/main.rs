@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod faults;
 mod five_hours;
+mod jobs;
 mod lab_cli;
 mod leftovers;
 mod logs;
