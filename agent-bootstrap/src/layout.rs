@@ -88,6 +88,12 @@ impl Layout {
         self.run().join("watch.sock")
     }
 
+    /// Where the Docker engine of this instance answers. Below the root, so never another machine's.
+    #[must_use]
+    pub fn docker_socket(&self) -> PathBuf {
+        self.root.join("run/docker.sock")
+    }
+
     /// A job's own folder (mode 0700): Docker configuration, ssh-agent socket, git credentials. Removed in pre-exit.
     #[must_use]
     pub fn job(&self, job_id: &str) -> PathBuf {

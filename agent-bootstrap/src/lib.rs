@@ -3,6 +3,7 @@
 pub mod boot;
 pub mod cli;
 pub mod config;
+pub mod disk;
 pub mod doctor;
 pub mod failure;
 pub mod fix_permissions;

@@ -20,6 +20,7 @@ pub mod protocol;
 pub mod server;
 pub mod settings;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws::session::Patience;
@@ -31,6 +32,10 @@ use tokio::sync::mpsc;
 
 use crate::boot::agent_config::agent_name;
 use crate::boot::identity::InstanceFile;
+use crate::disk;
+use crate::disk::decide::Limits;
+use crate::disk::docker::DockerEngine;
+use crate::disk::guard::{Guard, GuardEnd};
 use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::units::{self, AgentUnit};
@@ -70,11 +75,14 @@ pub async fn run(layout: &Layout, args: WatchArgs) -> Result<(), Failure> {
     let identity = &instance.identity;
     let session = Session::load(Some(&identity.region), PATIENCE).await?;
     let group = identity.group.clone().unwrap_or_default();
+    let (disk, guard_end) = disk::guard::ends();
+    let guarding = guard(layout, &instance, guard_end).map(tokio::spawn);
     let ports = Ports {
         group: AutoScalingGroup::new(&session, group, &identity.instance_id),
         metadata: ImdsMetadata(Imds::new()),
         settings: UserDataSettings::new(session.clone(), Imds::new(), layout.clone()),
         units,
+        disk,
     };
     let keeper = Keeper::new(ports, orders(layout, &instance))?;
     let (calls, received) = mpsc::channel(64);
@@ -85,7 +93,34 @@ pub async fn run(layout: &Layout, args: WatchArgs) -> Result<(), Failure> {
         })
         .await;
     serving.abort();
+    if let Some(guarding) = guarding {
+        guarding.abort();
+    }
     kept
+}
+
+/// The disk guard. An instance that is a folder of some machine (the lab's processes) has no disk to guard, unless an
+/// engine of its own lies there: never the machine's.
+fn guard(
+    layout: &Layout,
+    instance: &InstanceFile,
+    end: GuardEnd,
+) -> Option<impl Future<Output = ()> + use<>> {
+    let socket = layout.docker_socket();
+    let is_machine = layout.root() == Path::new("/");
+    if !is_machine && !socket.exists() {
+        return None;
+    }
+    let settings = &instance.disk;
+    let limits = Limits {
+        free: settings.free_gib.map(|gib| gib << 30),
+        inodes: settings.free_inodes,
+        unused_for: settings.unused_for,
+    };
+    let engine = socket.exists().then(|| DockerEngine::new(&socket));
+    let space = |path: &PathBuf| disk::space::of(path);
+    let guard = Guard::new(&instance.identity.instance_id, engine, space, layout.builds(), limits, end);
+    Some(guard.run(settings.check.unsigned_abs()))
 }
 
 fn orders(layout: &Layout, instance: &InstanceFile) -> Orders {

@@ -24,7 +24,7 @@ pub mod state;
 pub use aws_state::AwsState;
 pub use decide::{Action, Step, decide};
 pub use group::{Refusal, Size};
-pub use observed::{Notices, Observed, Outcome, Word};
+pub use observed::{Disk, Notices, Observed, Outcome, Word};
 pub use policy::Policy;
 pub use reason::Reason;
 pub use record::Record;

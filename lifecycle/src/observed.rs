@@ -19,6 +19,19 @@ pub struct Notices {
     pub maintenance: bool,
 }
 
+/// Is there room on the disk?
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Disk {
+    /// Enough, or not known.
+    #[default]
+    Fine,
+    /// Too little, and only where nothing runs can more be removed.
+    Low,
+    /// Too little, and nothing is left to be removed.
+    Full,
+}
+
 /// An operator's word. It holds until the next one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -47,8 +60,8 @@ pub struct Observed {
     pub word: Word,
     /// When the machine was launched.
     pub launched: Option<Timestamp>,
-    /// The disk is full and could not be cleaned.
-    pub disk_full: bool,
+    /// Is there room on the disk?
+    pub disk: Disk,
     /// Protected from scale-in, and when that was last heard from the group.
     pub protected: Option<(bool, Timestamp)>,
     /// Jobs that run.
@@ -106,7 +119,7 @@ impl Observed {
             notices: Notices::default(),
             word: Word::Serve,
             launched: None,
-            disk_full: false,
+            disk: Disk::Fine,
             protected: None,
             jobs: 0,
             served: false,

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests: a panic is their way to fail")]
 
+mod disk_engine;
 mod job_counts;
 mod quiet_group;
 mod scaler_group;

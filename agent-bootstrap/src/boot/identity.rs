@@ -4,7 +4,7 @@ use aws::autoscaling::types::AutoScalingInstanceDetails;
 use aws::{CallError, Imds, Session};
 use serde::{Deserialize, Serialize};
 
-use super::settings::{LogsSettings, Settings, WatchSettings};
+use super::settings::{DiskSettings, LogsSettings, Settings, WatchSettings};
 use crate::failure::Failure;
 use crate::layout::Layout;
 
@@ -106,6 +106,9 @@ pub struct InstanceFile {
     /// Digest of the settings that it booted with; none where an older boot wrote the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings_digest: Option<String>,
+    /// What the disk guard goes by.
+    #[serde(default)]
+    pub disk: DiskSettings,
     /// Where its logs go.
     #[serde(default)]
     pub logs: LogsSettings,
@@ -122,6 +125,7 @@ impl InstanceFile {
             agents: settings.agents.count,
             agent_program,
             watch: settings.watch.clone(),
+            disk: settings.disk.clone(),
             settings_digest: Some(settings.digest.clone()),
             logs: settings.logs.clone(),
         }

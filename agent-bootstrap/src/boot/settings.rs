@@ -4,6 +4,7 @@ mod access;
 mod agents;
 mod docker;
 mod ends;
+pub mod disk;
 pub mod logs;
 pub mod reader;
 mod startup;
@@ -19,6 +20,7 @@ pub use access::AccessSettings;
 pub use agents::{AgentSettings, OpenSourceSettings};
 pub use docker::{AddressPool, DockerSettings};
 pub use ends::EndSettings;
+pub use disk::DiskSettings;
 pub use logs::LogsSettings;
 use reader::Reader;
 pub use reader::{Fault, Faults};
@@ -38,6 +40,8 @@ pub struct Settings {
     pub hooks_env: BTreeMap<String, String>,
     /// What `watch` goes by.
     pub watch: WatchSettings,
+    /// What the disk guard goes by.
+    pub disk: DiskSettings,
     /// Tells these settings from others; the same for parts that say the same, whatever their form.
     pub digest: String,
     /// Where logs go.
@@ -110,6 +114,7 @@ fn typed(reader: &mut Reader, digest: String) -> Settings {
     let watch = watch::read(reader, agents.disconnect_after_job);
     Settings {
         queue: reader.word("queue"),
+        disk: disk::read(reader),
         agents,
         hooks_env: hooks_env(reader),
         access: AccessSettings::read(reader),

@@ -13,6 +13,8 @@ use super::metadata::Metadata;
 use super::protocol::{Answer, Request, Status};
 use super::server::Call;
 use super::settings::NewestSettings;
+use crate::disk::decide::Activity;
+use crate::disk::guard::KeeperEnd;
 use crate::failure::Failure;
 use crate::units::process::Process;
 use crate::units::{AgentUnit, UnitManager};
@@ -33,6 +35,8 @@ pub struct Ports<G, M, S> {
     pub settings: S,
     /// The agents.
     pub units: Box<dyn UnitManager>,
+    /// The disk guard.
+    pub disk: KeeperEnd,
 }
 
 /// What a keeper goes by.
@@ -101,7 +105,23 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
                 Some(call) = calls.recv() => self.take(call)?,
             }
             self.advance().await?;
+            self.tell_guard();
         }
+    }
+
+    /// What the disk guard may not touch, and when it may touch all.
+    fn tell_guard(&self) {
+        let seen = &self.seen;
+        let closed = matches!(seen.state, State::Cordoned | State::Draining(_)) && seen.agents_told;
+        let quiet = closed && seen.agents == Some(0) && seen.jobs == 0 && self.waiting.is_empty();
+        let eldest_job = self.memory.jobs.values().map(|job| job.since).min();
+        self.ports.disk.activity.send_if_modified(|told| {
+            let quiet_since = quiet.then(|| told.quiet_since.unwrap_or_else(Timestamp::now));
+            let activity = Activity { eldest_job, quiet_since };
+            let changed = *told != activity;
+            *told = activity;
+            changed
+        });
     }
 
     /// No answer leaves what was known: a leaving instance stays leaving.
@@ -113,6 +133,7 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
             self.look_at_notices().await;
         }
         self.looks = self.looks.wrapping_add(1);
+        self.seen.disk = *self.ports.disk.verdict.borrow();
         self.seen.agents = self.count_agents();
         if self.seen.state.reason().is_some() {
             self.seen.logs = self.ports.units.ships_logs().ok();

@@ -4,6 +4,7 @@
 
 mod stage;
 
+use agent_bootstrap::disk::fake_engine::Thing;
 use agent_bootstrap::watch::fake_group::FakeGroup;
 use agent_bootstrap::watch::group::{Group, Size};
 use agent_bootstrap::watch::protocol::{Answer, Request};
@@ -308,6 +309,53 @@ async fn a_job_may_not_speak_for_an_operator() {
                 "{said:?}"
             );
             stage.until("it is cordoned", |s| s.state == State::Cordoned).await;
+        })
+        .await;
+}
+
+/// An image of an hour ago that takes most of the disk.
+fn image(in_use: bool) -> Thing {
+    let made = Timestamp::now() - SignedDuration::from_hours(1);
+    Thing { name: "image".to_owned(), is_image: true, in_use, made, bytes: 90 }
+}
+
+#[tokio::test]
+async fn a_full_disk_waits_for_the_job_is_cleaned_and_serves_again() {
+    LocalSet::new()
+        .run_until(async {
+            let mut stage = Stage::new(Some(HOOK));
+            stage.orders.policy.idle_period = None;
+            stage.watch().await;
+            assert_eq!(stage.job_starts("long", None).await, Answer::done());
+            stage.engine.add(image(false));
+            stage.until("it takes no more jobs", |s| s.state == State::Cordoned).await;
+            stage.until_agent(|agent| agent.told).await;
+            for _ in 0..50 {
+                stage.status().await;
+            }
+            assert_eq!(stage.engine.names(), ["image"], "its job may use it");
+            stage.agent.borrow_mut().runs = false;
+            stage.job_ends("long").await;
+            stage.until("it serves", |s| s.state == State::Ready).await;
+            assert!(stage.engine.names().is_empty() && stage.agent.borrow().runs);
+            assert_eq!(stage.group.calls(), Vec::<String>::new(), "the group heard nothing of it");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_disk_that_stays_full_retires_the_instance_for_a_successor() {
+    LocalSet::new()
+        .run_until(async {
+            let mut stage = Stage::new(Some(HOOK));
+            stage.orders.policy.idle_period = None;
+            stage.engine.add(image(true));
+            stage.watch().await;
+            stage.until_agent(|agent| agent.told).await;
+            stage.agent.borrow_mut().runs = false;
+            stage.until("it drains", |s| s.state.reason() == Some(Reason::DiskFull)).await;
+            stage.until("it lets go", |s| matches!(s.state, State::Retired(_))).await;
+            assert_eq!(stage.group.calls(), ["replace", "complete terminating"]);
         })
         .await;
 }

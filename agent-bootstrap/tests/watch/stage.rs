@@ -1,10 +1,14 @@
 //! A `watch` in this process: keeper and socket as the program joins them, before a group and agents in memory.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use agent_bootstrap::boot::files::{self, Owner};
+use agent_bootstrap::disk::decide::{Limits, Space};
+use agent_bootstrap::disk::fake_engine::FakeEngine;
+use agent_bootstrap::disk::guard::{self, Guard};
 use agent_bootstrap::failure::Failure;
 use agent_bootstrap::layout::Layout;
 use agent_bootstrap::units::{AgentUnit, UnitManager};
@@ -74,6 +78,7 @@ impl NewestSettings for Settings {
 }
 
 pub struct Stage {
+    pub engine: FakeEngine,
     pub settings_changed: Rc<RefCell<Option<bool>>>,
     pub group: FakeGroup,
     pub agent: Rc<RefCell<Agent>>,
@@ -88,6 +93,7 @@ struct Running {
     stop: oneshot::Sender<()>,
     kept: JoinHandle<Result<(), Failure>>,
     serving: JoinHandle<()>,
+    guarding: JoinHandle<()>,
 }
 
 impl Stage {
@@ -122,6 +128,7 @@ impl Stage {
             memory: layout.run().join("watch.json"),
         };
         Self {
+            engine: FakeEngine::default(),
             settings_changed: Rc::new(RefCell::new(Some(false))),
             group: FakeGroup::new(Size { min: 0, max: 3, desired: 1 }, hook, AwsState::InService),
             agent: Rc::new(RefCell::new(Agent { runs: true, ..Agent::default() })),
@@ -137,7 +144,13 @@ impl Stage {
         self.stop().await;
         let units = Box::new(Agents(Rc::clone(&self.agent)));
         let settings = Settings(Rc::clone(&self.settings_changed));
-        let ports = Ports { group: self.group.clone(), metadata: self.group.clone(), settings, units };
+        let (disk, guard_end) = guard::ends();
+        let (group, metadata) = (self.group.clone(), self.group.clone());
+        let ports = Ports { group, metadata, settings, units, disk };
+        let (engine, space) = (self.engine.clone(), self.space());
+        let limits = Limits { free: Some(20), inodes: None, unused_for: SignedDuration::from_secs(1) };
+        let guard = Guard::new("i-1", Some(engine), space, self.layout.builds(), limits, guard_end);
+        let guarding = tokio::task::spawn_local(guard.run(Duration::from_millis(5)));
         let keeper = Keeper::new(ports, self.orders.clone()).unwrap();
         let (calls, received) = mpsc::channel(64);
         let serving = tokio::spawn(server::serve(server::bind(&self.layout.watch_socket()).unwrap(), calls));
@@ -145,15 +158,22 @@ impl Stage {
         let kept = tokio::task::spawn_local(keeper.run(received, async {
             let _ = stopped.await;
         }));
-        self.watch = Some(Running { stop, kept, serving });
+        self.watch = Some(Running { stop, kept, serving, guarding });
     }
 
     /// Ends `watch` as SIGTERM does.
     pub async fn stop(&mut self) {
-        let Some(Running { stop, kept, serving }) = self.watch.take() else { return };
+        let Some(Running { stop, kept, serving, guarding }) = self.watch.take() else { return };
         drop(stop);
         kept.await.unwrap().unwrap();
         serving.abort();
+        guarding.abort();
+    }
+
+    /// A disk of 100 bytes that holds what the engine has.
+    fn space(&self) -> impl Fn(&PathBuf) -> std::io::Result<Space> + use<> {
+        let engine = self.engine.clone();
+        move |_| Ok(Space { total: 100, free: 100 - engine.used(), inodes: None })
     }
 
     pub async fn ask(&self, request: &Request) -> Answer {

@@ -2,7 +2,7 @@
 
 use super::tests::{ROOM, at, policy, ready};
 use super::*;
-use crate::observed::{Outcome, Word};
+use crate::observed::{Disk, Outcome, Word};
 use crate::rollout::Newer;
 use crate::{AwsState, Refusal};
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ enum Happening {
     SpotNotice,
     Rebalance,
     Maintenance,
-    DiskFull,
+    DiskIs(Disk),
     Said(Word),
     ProtectionLost,
     LogsSent,
@@ -45,7 +45,7 @@ fn happening(number: u16) -> Happening {
         24 if more % 4 == 0 => SpotNotice,
         25 if more % 2 == 0 => Rebalance,
         26 if more % 4 == 0 => Maintenance,
-        27 if more % 4 == 0 => DiskFull,
+        27 => DiskIs([Disk::Fine, Disk::Low, Disk::Low, Disk::Full][more as usize % 4]),
         28 => Said([Word::Serve, Word::Cordon, Word::Drain, Word::DrainNow][more as usize % 4]),
         29 => Said([Word::Serve, Word::Cordon][more as usize % 2]),
         30 => ProtectionLost,
@@ -120,7 +120,10 @@ impl World {
             }
             Happening::Rebalance => seen.notices.rebalance = true,
             Happening::Maintenance => seen.notices.maintenance = true,
-            Happening::DiskFull => seen.disk_full = true,
+            Happening::DiskIs(disk) => {
+                seen.disk = disk;
+                self.may_drop = true;
+            }
             // What drains cannot be called back: `watch` refuses that.
             Happening::Said(word) if seen.state.reason().is_none() || word == Word::DrainNow => {
                 seen.word = word;
@@ -322,7 +325,7 @@ fn restarted(seen: &Observed) -> Observed {
         notices: seen.notices,
         word: seen.word,
         launched: seen.launched,
-        disk_full: seen.disk_full,
+        disk: seen.disk,
         jobs: seen.jobs,
         served: seen.served,
         agents: seen.agents,

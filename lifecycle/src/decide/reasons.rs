@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::observed::{Observed, Word};
+use crate::observed::{Disk, Observed, Word};
 use crate::policy::Policy;
 use crate::{AwsState, Reason, State};
 
@@ -22,7 +22,7 @@ pub(super) fn to_retire(policy: &Policy, seen: &Observed, now: Timestamp) -> Opt
         Word::Cordon => return None,
         Word::Serve => {}
     }
-    if seen.disk_full {
+    if seen.disk == Disk::Full {
         return told(Reason::DiskFull, "the disk is full and nothing on it can be removed");
     }
     // What follows leaves for a successor or for a smaller group, so there must be a group, and it must want this one.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Action, DESCRIBED_FOR, Step, fresh_size, reason_of_group, reasons, step};
-use crate::observed::{Observed, Word};
+use crate::observed::{Disk, Observed, Word};
 use crate::policy::Policy;
 use crate::rollout::Newer;
 use crate::{AwsState, Reason, State};
@@ -21,15 +21,20 @@ pub(super) fn serve(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Ste
     if let Some((reason, why)) = reasons::to_retire(policy, seen, now) {
         return step(Action::Drain(reason), why);
     }
-    match (seen.word, seen.state) {
-        (Word::Cordon, State::Cordoned) => return cordoned(policy, seen, now),
-        (Word::Cordon, _) => return step(Action::Cordon, "an operator cordons it"),
+    let why = match (seen.word, seen.disk) {
+        (Word::Cordon, _) => Some("an operator cordons it"),
+        (_, Disk::Low) => Some("room on the disk is short: it is cleaned when nothing runs"),
+        _ => None,
+    };
+    match (why, seen.state) {
+        (Some(_), State::Cordoned) => return cordoned(policy, seen, now),
+        (Some(why), _) => return step(Action::Cordon, why),
         // Agents that still finish a job cannot be started again before they have left.
-        (_, State::Cordoned) if !seen.agents_told || seen.agents == Some(0) => {
-            return step(Action::Uncordon, "an operator uncordons it");
+        (None, State::Cordoned) if !seen.agents_told || seen.agents == Some(0) => {
+            return step(Action::Uncordon, "nothing cordons it any more");
         }
-        (_, State::Cordoned) => return cordoned(policy, seen, now),
-        _ => {}
+        (None, State::Cordoned) => return cordoned(policy, seen, now),
+        (None, _) => {}
     }
     if !policy.in_group {
         return Vec::new();
@@ -39,7 +44,7 @@ pub(super) fn serve(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Ste
     if steps.is_empty() { update(policy, seen, now) } else { steps }
 }
 
-/// It stays, whatever the group wants, until somebody uncordons or drains it.
+/// It stays, whatever the group wants, until it is uncordoned or drained.
 fn cordoned(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Step> {
     if !seen.agents_told {
         return step(Action::StopAgents, "cordoned");

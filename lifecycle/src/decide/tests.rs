@@ -1,5 +1,5 @@
 use super::*;
-use crate::observed::{Notices, Outcome, Word};
+use crate::observed::{Disk, Notices, Outcome, Word};
 use crate::rollout::Newer;
 use crate::{AwsState, Refusal};
 
@@ -224,7 +224,7 @@ fn each_reason_drains_and_only_when_the_stack_wants_it() {
         ("a job ended", Observed { served: true, ..ready() }, Some(Reason::AfterJob)),
         ("old", old.clone(), Some(Reason::MaxAge)),
         ("not yet old", Observed { launched: Some(at(-3589)), ..ready() }, None),
-        ("disk full", Observed { disk_full: true, ..old.clone() }, Some(Reason::DiskFull)),
+        ("disk full", Observed { disk: Disk::Full, ..old.clone() }, Some(Reason::DiskFull)),
         ("operator", said(Word::Drain), Some(Reason::Operator)),
         ("operator, at once", said(Word::DrainNow), Some(Reason::Operator)),
         ("old and warm", Observed { target: Some(AwsState::WarmedStopped), ..old.clone() }, None),
@@ -295,6 +295,10 @@ fn a_cordoned_instance_stays_and_comes_back() {
     let back = Observed { word: Word::Serve, ..idle };
     check("uncordoned", back.clone(), 990, &[Action::Uncordon]);
     check("an agent still finishes", Observed { agents: Some(1), jobs: 1, ..back.clone() }, 990, &[]);
+    let short = |seen: &Observed| Observed { disk: Disk::Low, ..seen.clone() };
+    check("short of room", short(&ready()), 10, &[Action::Cordon]);
+    check("still short", short(&back), 990, &[]);
+    check("given up", Observed { disk: Disk::Full, ..back.clone() }, 990, &[Action::Drain(Reason::DiskFull)]);
     let mut serving = back;
     serving.succeed(Action::Uncordon, Outcome::Done, at(990)).unwrap();
     assert_eq!((serving.state, serving.agents_told, serving.idle_since), (State::Ready, false, at(990)));
