@@ -69,6 +69,8 @@ struct World {
     completed: bool,
     /// Since when the group ends it and calls work, or the last heartbeat: what the hook's patience counts from.
     held_from: Option<Timestamp>,
+    /// Is the shipping of logs stuck?
+    logs_hang: bool,
     /// Did something but idleness come since protection was dropped?
     may_drop: bool,
 }
@@ -76,7 +78,7 @@ struct World {
 type Lawful = Result<(), TestCaseError>;
 
 impl World {
-    fn new(policy: Policy, min: i32) -> Self {
+    fn new(policy: Policy, min: i32, logs_hang: bool) -> Self {
         Self {
             policy,
             seen: Observed { logs: Some(true), launched: Some(at(0)), ..ready() },
@@ -88,6 +90,7 @@ impl World {
             completed: false,
             held_from: None,
             may_drop: true,
+            logs_hang,
         }
     }
 
@@ -133,7 +136,7 @@ impl World {
                 self.protected = false;
                 seen.protected = None;
             }
-            Happening::LogsSent if seen.logs_told.is_some() => seen.logs = Some(false),
+            Happening::LogsSent if seen.logs_told.is_some() && !self.logs_hang => seen.logs = Some(false),
             _ => {}
         }
         self.settle()
@@ -356,8 +359,9 @@ proptest! {
         numbers in proptest::collection::vec(any::<u16>(), 1..40),
         policy in policies(),
         min in 0..2i32,
+        logs_hang in any::<bool>(),
     ) {
-        let mut world = World::new(policy, min);
+        let mut world = World::new(policy, min, logs_hang);
         for number in numbers {
             world.happen(happening(number))?;
         }
