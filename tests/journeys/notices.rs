@@ -52,7 +52,7 @@ async fn a_rebalance_recommendation_lets_the_job_finish_and_a_successor_comes() 
     let (scene, job, holder) = busy(&counts, 1, "enough").await;
     scene.lab.instances().notify(&holder, |n| n.rebalance = Some(Timestamp::now()));
     let begun = Instant::now();
-    while !scene.lab.instances().console(&holder).unwrap().contains(r#""step":{"drain":"rebalance"}"#) {
+    while !scene.watch_log(&holder).contains(r#""step":{"drain":"rebalance"}"#) {
         assert!(begun.elapsed() < PATIENCE, "it does not drain");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -58,9 +58,9 @@ impl Seen {
 /// Which of these instances drained for an update, by what their watch wrote down.
 fn drained(scene: &Scene, instances: &BTreeSet<String>) -> BTreeSet<String> {
     let drains = |id: &&String| {
-        let console = scene.lab.instances().console(id).unwrap();
-        let drains = console.matches(r#""step":{"drain":"#).count();
-        assert_eq!(drains, console.matches(r#""step":{"drain":"update"}"#).count(), "{console}");
+        let log = scene.watch_log(id);
+        let drains = log.matches(r#""step":{"drain":"#).count();
+        assert_eq!(drains, log.matches(r#""step":{"drain":"update"}"#).count(), "{log}");
         drains > 0
     };
     instances.iter().filter(drains).cloned().collect()

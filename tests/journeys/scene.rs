@@ -44,6 +44,12 @@ impl Scene {
         self.lab.groups().until(name, PATIENCE, wanted).await.unwrap()
     }
 
+    /// What an instance's watch wrote down.
+    pub fn watch_log(&self, id: &str) -> String {
+        let log = self.lab.instances().folder(id).join("var/log/tidemark/watch.log");
+        std::fs::read_to_string(log).unwrap_or_default()
+    }
+
     /// Waits until so many instances are in service.
     pub async fn in_service(&self, count: usize) -> Vec<Member> {
         self.group_until(|g| g.in_service() == count).await.members

@@ -146,7 +146,7 @@ pub async fn version(layout: &Layout) -> Result<Option<String>, Failure> {
     if !is_installed(layout) {
         return Ok(None);
     }
-    let socket: PathBuf = layout.root().join("run/docker.sock");
+    let socket = layout.docker_socket();
     let dead = |e: &dyn std::fmt::Display| {
         Failure::unavailable(format!(
             "Docker does not answer on {}: {e}; see `journalctl -u docker`",

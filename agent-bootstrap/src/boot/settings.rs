@@ -2,9 +2,9 @@
 
 mod access;
 mod agents;
+pub mod disk;
 mod docker;
 mod ends;
-pub mod disk;
 pub mod logs;
 pub mod reader;
 mod startup;
@@ -18,9 +18,9 @@ use sha2::Digest as _;
 
 pub use access::AccessSettings;
 pub use agents::{AgentSettings, OpenSourceSettings};
+pub use disk::DiskSettings;
 pub use docker::{AddressPool, DockerSettings};
 pub use ends::EndSettings;
-pub use disk::DiskSettings;
 pub use logs::LogsSettings;
 use reader::Reader;
 pub use reader::{Fault, Faults};

@@ -327,6 +327,7 @@ async fn a_full_disk_waits_for_the_job_is_cleaned_and_serves_again() {
             stage.orders.policy.idle_period = None;
             stage.watch().await;
             assert_eq!(stage.job_starts("long", None).await, Answer::done());
+            let before = stage.group.calls().len();
             stage.engine.add(image(false));
             stage.until("it takes no more jobs", |s| s.state == State::Cordoned).await;
             stage.until_agent(|agent| agent.told).await;
@@ -338,7 +339,7 @@ async fn a_full_disk_waits_for_the_job_is_cleaned_and_serves_again() {
             stage.job_ends("long").await;
             stage.until("it serves", |s| s.state == State::Ready).await;
             assert!(stage.engine.names().is_empty() && stage.agent.borrow().runs);
-            assert_eq!(stage.group.calls(), Vec::<String>::new(), "the group heard nothing of it");
+            assert_eq!(stage.group.calls().len(), before, "the group heard nothing of it");
         })
         .await;
 }
