@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use agent_bootstrap::disk::docker::DockerEngine;
 use agent_bootstrap::disk::engine::Engine;
-use agent_bootstrap::disk::fake_engine::{FakeEngine, Thing};
+use agent_bootstrap::disk::fake_engine::{FakeEngine, Kind, Thing};
 use bollard::Docker;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
@@ -27,14 +27,17 @@ struct Double(FakeEngine);
 
 impl Double {
     async fn start() -> Option<Self> {
-        let thing = |name: &str, is_image, in_use| Thing {
+        let thing = |name: &str, kind, in_use| Thing {
             name: name.to_owned(),
-            is_image,
+            kind,
             in_use,
             made: Timestamp::now(),
             bytes: 1,
         };
-        Some(Self(FakeEngine::with(vec![thing("container", false, false), thing("image", true, false)])))
+        Some(Self(FakeEngine::with(vec![
+            thing("container", Kind::Container, false),
+            thing("image", Kind::Image, false),
+        ])))
     }
 }
 
@@ -111,10 +114,10 @@ async fn prunes_what_is_unused_and_old(stage: impl Stage) {
     let engine = stage.engine();
     let (hour, soon) = (SignedDuration::from_hours(1), SignedDuration::from_secs(5));
     assert_eq!(stage.count().await, (1, 1));
-    engine.prune_old(Timestamp::now() - hour).await.unwrap();
+    engine.prune_old(Timestamp::now() - hour, true).await.unwrap();
     engine.prune_unused(Timestamp::now() - hour).await.unwrap();
     assert_eq!(stage.count().await, (1, 1), "all of it is young");
-    engine.prune_old(Timestamp::now() + soon).await.unwrap();
+    engine.prune_old(Timestamp::now() + soon, true).await.unwrap();
     assert_eq!(stage.count().await, (0, 1), "a container that does not run; images are left alone");
     engine.prune_unused(Timestamp::now() + soon).await.unwrap();
     assert_eq!(stage.count().await, (0, 0));
@@ -140,6 +143,6 @@ async fn adapter() {
 #[tokio::test]
 async fn an_engine_that_is_not_there_is_a_fault() {
     let engine = DockerEngine::new(&PathBuf::from("/no/such/docker.sock"));
-    let failed = engine.prune_old(Timestamp::now()).await.unwrap_err();
+    let failed = engine.prune_old(Timestamp::now(), false).await.unwrap_err();
     assert!(failed.starts_with("Docker: "), "{failed}");
 }

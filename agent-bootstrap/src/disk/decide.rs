@@ -68,10 +68,12 @@ pub struct Seen {
 pub enum Next {
     /// Nothing but to say so.
     Say(Disk),
-    /// Remove what was made before `before` and not used since: stopped containers, networks, build cache.
+    /// Remove what was made before `before`: stopped containers, networks.
     PruneOld {
         /// Older than the setting, and than every running job.
         before: Timestamp,
+        /// Build cache too, if it was not used since. While there is room it makes jobs quick.
+        cache: bool,
     },
     /// Remove that and the images and volumes that no container uses. Only where no job runs and none can come.
     PruneUnused {
@@ -97,7 +99,7 @@ pub fn decide(limits: &Limits, seen: &Seen, now: Timestamp) -> Next {
     let since = |at: Option<Timestamp>| at.map(|at| now.duration_since(at));
     let pause = if enough { ROUTINE } else { SHORT };
     if since(seen.old_pruned).is_none_or(|past| past >= pause) {
-        return Next::PruneOld { before: before_jobs };
+        return Next::PruneOld { before: before_jobs, cache: !enough };
     }
     if enough {
         return Next::Say(Disk::Fine);
@@ -163,7 +165,8 @@ mod tests {
         let job = Activity { eldest_job: Some(at(50_000)), quiet_since: None };
         let young = Activity { eldest_job: Some(at(99_000)), quiet_since: None };
         let quiet = Activity { eldest_job: None, quiet_since: Some(at(99_990)) };
-        let old = |before| Next::PruneOld { before };
+        let old = |before| Next::PruneOld { before, cache: false };
+        let short_of = |before| Next::PruneOld { before, cache: true };
         for (name, seen, expected) in [
             ("fine", fine, Next::Say(Disk::Fine)),
             ("never pruned", Seen { old_pruned: None, ..fine }, old(long_ago)),
@@ -171,7 +174,7 @@ mod tests {
             ("a long job", Seen { old_pruned: None, activity: job, ..fine }, old(at(50_000))),
             ("a young job", Seen { old_pruned: None, activity: young, ..fine }, old(long_ago)),
             ("unknown", Seen { enough: None, verdict: Disk::Low, ..fine }, Next::Say(Disk::Low)),
-            ("short", Seen { old_pruned: Some(at(99_700)), ..short }, old(long_ago)),
+            ("short", Seen { old_pruned: Some(at(99_700)), ..short }, short_of(long_ago)),
             ("still short, a job", Seen { activity: job, ..short }, Next::Say(Disk::Low)),
             ("still short, idle", short, Next::Say(Disk::Low)),
             ("quiet", Seen { activity: quiet, ..short }, Next::PruneUnused { before: long_ago }),
@@ -208,7 +211,8 @@ mod tests {
                     prop_assert!(job.is_none() && quiet.is_some() && enough == Some(false));
                     prop_assert!(now.duration_since(before) >= limits().unused_for);
                 }
-                Next::PruneOld { before } => {
+                Next::PruneOld { before, cache } => {
+                    prop_assert_eq!(Some(!cache), enough);
                     prop_assert!(job.is_none_or(|job| before <= at(job)));
                     prop_assert!(now.duration_since(before) >= limits().unused_for && enough.is_some());
                 }

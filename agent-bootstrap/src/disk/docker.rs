@@ -47,7 +47,7 @@ impl Engine for DockerEngine {
         info.docker_root_dir.map(PathBuf::from).ok_or_else(|| "Docker: it names no data root".to_owned())
     }
 
-    async fn prune_old(&self, before: Timestamp) -> Result<u64, String> {
+    async fn prune_old(&self, before: Timestamp, cache: bool) -> Result<u64, String> {
         let docker = self.docker().await?;
         let made = filters(&[("until", before.as_second().to_string())]);
         let options = PruneContainersOptionsBuilder::new().filters(&made).build();
@@ -55,6 +55,9 @@ impl Engine for DockerEngine {
             docker.prune_containers(Some(options)).await.map_err(failed("prune of containers"))?;
         let options = PruneNetworksOptionsBuilder::new().filters(&made).build();
         docker.prune_networks(Some(options)).await.map_err(failed("prune of networks"))?;
+        if !cache {
+            return Ok(sum(&[containers.space_reclaimed]));
+        }
         // For build cache the time since its last use, and not a time.
         let unused = Timestamp::now().duration_since(before).as_secs().max(0);
         let unused = filters(&[("until", format!("{unused}s"))]);

@@ -7,14 +7,25 @@ use jiff::Timestamp;
 
 use super::engine::Engine;
 
+/// What takes room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A container.
+    Container,
+    /// Build cache.
+    Cache,
+    /// An image.
+    Image,
+}
+
 /// Something that takes room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thing {
     /// Its name.
     pub name: String,
-    /// An image; else a container.
-    pub is_image: bool,
-    /// A container that runs, or an image that a container is made of.
+    /// What it is.
+    pub kind: Kind,
+    /// A container that runs, cache that is read, or an image that a container is made of.
     pub in_use: bool,
     /// When it was made.
     pub made: Timestamp,
@@ -72,13 +83,13 @@ impl FakeEngine {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn prune(&self, call: &'static str, images: bool, before: Timestamp) -> Result<u64, String> {
+    fn prune(&self, call: &'static str, kinds: &[Kind], before: Timestamp) -> Result<u64, String> {
         let mut inside = self.lock();
         inside.calls.push(call);
         if inside.dead {
             return Err("the engine does not answer".to_owned());
         }
-        let goes = |t: &Thing| t.is_image == images && !t.in_use && t.made < before;
+        let goes = |t: &Thing| kinds.contains(&t.kind) && !t.in_use && t.made < before;
         let bytes = inside.things.iter().filter(|t| goes(t)).map(|t| t.bytes).sum();
         inside.things.retain(|thing| !goes(thing));
         Ok(bytes)
@@ -90,11 +101,12 @@ impl Engine for FakeEngine {
         Ok(PathBuf::from("/"))
     }
 
-    async fn prune_old(&self, before: Timestamp) -> Result<u64, String> {
-        self.prune("old", false, before)
+    async fn prune_old(&self, before: Timestamp, cache: bool) -> Result<u64, String> {
+        let kinds = [Kind::Container, Kind::Cache];
+        self.prune("old", if cache { &kinds } else { &kinds[..1] }, before)
     }
 
     async fn prune_unused(&self, before: Timestamp) -> Result<u64, String> {
-        self.prune("unused", true, before)
+        self.prune("unused", &[Kind::Image], before)
     }
 }

@@ -98,10 +98,10 @@ impl<E: Engine, S: Fn(&PathBuf) -> std::io::Result<Space>> Guard<E, S> {
             let now = Timestamp::now();
             match decide(&self.limits, &seen, now) {
                 Next::Say(verdict) => return self.conclude(verdict),
-                Next::PruneOld { before } => {
+                Next::PruneOld { before, cache } => {
                     self.old_pruned = Some(now);
                     if let Some(engine) = &self.engine {
-                        self.say_pruned("old", before, engine.prune_old(before).await);
+                        self.say_pruned("old", before, engine.prune_old(before, cache).await);
                     }
                 }
                 Next::PruneUnused { before } => {

@@ -134,7 +134,10 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
         }
         self.looks = self.looks.wrapping_add(1);
         self.seen.disk = *self.ports.disk.verdict.borrow();
-        self.seen.agents = self.count_agents();
+        // Each question is a process under systemd, so it is asked only where the answer counts.
+        let serves = matches!(self.seen.state, State::Ready | State::Busy);
+        let known = self.memory.jobs.values().all(|job| job.agent.is_some());
+        self.seen.agents = if serves && known { None } else { self.count_agents() };
         if self.seen.state.reason().is_some() {
             self.seen.logs = self.ports.units.ships_logs().ok();
         }

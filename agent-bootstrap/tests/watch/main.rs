@@ -4,7 +4,7 @@
 
 mod stage;
 
-use agent_bootstrap::disk::fake_engine::Thing;
+use agent_bootstrap::disk::fake_engine::{Kind, Thing};
 use agent_bootstrap::watch::fake_group::FakeGroup;
 use agent_bootstrap::watch::group::{Group, Size};
 use agent_bootstrap::watch::protocol::{Answer, Request};
@@ -316,7 +316,7 @@ async fn a_job_may_not_speak_for_an_operator() {
 /// An image of an hour ago that takes most of the disk.
 fn image(in_use: bool) -> Thing {
     let made = Timestamp::now() - SignedDuration::from_hours(1);
-    Thing { name: "image".to_owned(), is_image: true, in_use, made, bytes: 90 }
+    Thing { name: "image".to_owned(), kind: Kind::Image, in_use, made, bytes: 90 }
 }
 
 #[tokio::test]
