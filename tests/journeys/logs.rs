@@ -146,7 +146,8 @@ async fn killed(scene: &Scene, id: &str, talker: &mut Talker) {
         of_talker(m).into_iter().collect::<BTreeSet<_>>() == all
     });
     let found = of_talker(&found.await);
-    assert!(found.len() <= all.len() + 4 * 200, "{} of {}", found.len(), all.len());
+    // Each kill may leave one round in doubt, which here is all that was said since the first one.
+    assert!(found.len() <= all.len() + 200 * (1 + 2 + 3 + 4), "{} of {}", found.len(), all.len());
     assert_eq!(found[..before], talker.all()[..before], "what was acknowledged is sent again");
 }
 

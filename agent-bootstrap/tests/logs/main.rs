@@ -77,7 +77,8 @@ async fn a_kill_at_any_time_loses_nothing() {
     last.stop().await;
     let mut seen = stage.of("talker");
     let doubled = seen.len() - 1500;
-    assert!(doubled <= 5 * 300, "{doubled}");
+    // Each kill may leave one round in doubt, which here is all that was said until then.
+    assert!(doubled <= 300 * (1 + 2 + 3 + 4 + 5), "{doubled}");
     seen.sort();
     seen.dedup();
     assert_eq!(seen.len(), 1500);
