@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
+use crate::instances::kind::Wanted;
 use crate::state::{self, State};
 
 /// A whole CI stack on this machine: the real template and the real programs on a local AWS
@@ -35,6 +36,9 @@ enum Verb {
         /// Where report.json, timeline.svg and all logs lie afterwards
         #[arg(long, default_value = "target/demo")]
         folder: PathBuf,
+        /// What instances are
+        #[arg(long, value_enum, default_value = "auto")]
+        instances: Wanted,
     },
     /// Build the AMI of container instances with Packer, unless it is there; prints the engine's image
     Bake,
@@ -110,10 +114,10 @@ impl Stop {
 async fn run(cli: Cli) -> Result<String> {
     match cli.verb {
         Verb::Up(args) => up::run(&cli.dir, args).await,
-        Verb::Demo { folder } => {
+        Verb::Demo { folder, instances } => {
             let mut stop = Stop::listen()?;
             let summary = tokio::select! {
-                summary = crate::demo::run(&folder) => summary?,
+                summary = crate::demo::run(&folder, instances) => summary?,
                 () = stop.asked() => bail!("demo: stopped; its logs are in {}", folder.display()),
             };
             Ok(format!("{summary}\nreport: {0}/report.json, {0}/timeline.svg\n", folder.display()))

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::instances::kind::Wanted;
 use crate::lab::{Lab, LabOptions};
 use ci::Ci;
 use onlooker::{Screen, Watching};
@@ -59,12 +60,18 @@ impl std::fmt::Display for Summary {
 ///
 /// # Errors
 /// A part does not start, a job fails, or the group does not return to zero; logs then stay in the folder.
-pub async fn run(folder: &Path) -> Result<Summary> {
+pub async fn run(folder: &Path, instances: Wanted) -> Result<Summary> {
     let folder = fresh(folder)?;
     let screen = Screen::new();
     screen.say("demo", "the real template and programs, on a local cloud on this machine");
-    let options =
-        LabOptions { folder: Some(folder.join("lab")), hold_schedules: true, ..LabOptions::default() };
+    let instances = instances.choose(|what| screen.say("lab", what)).await?;
+    screen.say("lab", &instances.to_string());
+    let options = LabOptions {
+        folder: Some(folder.join("lab")),
+        instances,
+        hold_schedules: true,
+        ..LabOptions::default()
+    };
     let mut lab = Lab::start(options).await?;
     let outcome = on_the_lab(&mut lab, &folder, &screen).await;
     screen.clear();
@@ -88,6 +95,9 @@ async fn on_the_lab(lab: &mut Lab, folder: &Path, screen: &Screen) -> Result<Sum
     screen.say("lab", &format!("moto behind an endpoint that decides as AWS does: {}", lab.endpoint().url()));
     let services = Services::start(&folder.join("services")).await?;
     screen.say("lab", "git over SSH and HTTP, a registry with a password, a registry with ECR's tokens");
+    for service in services.addresses() {
+        lab.let_reach(service);
+    }
     let settings = services.settings();
     let parameters = [("MaxSize", MAXIMUM), ("ECRAccessPolicy", "readonly"), ("Settings", settings.as_str())];
     let stack = lab.deploy_stack("demo", &parameters).await?;

@@ -5,6 +5,7 @@
 mod http;
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -93,6 +94,12 @@ impl GitServers {
     pub fn http_url(&self, name: &str) -> Result<String> {
         self.repository(name)?;
         Ok(format!("http://127.0.0.1:{}/{name}.git", self.http.port()))
+    }
+
+    /// Where the two listen: SSH, HTTP.
+    #[must_use]
+    pub fn addresses(&self) -> [SocketAddr; 2] {
+        [self.sshd.port(), self.http.port()].map(|port| (Ipv4Addr::LOCALHOST, port).into())
     }
 
     /// Process id of the SSH server's supervisor.

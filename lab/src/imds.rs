@@ -66,6 +66,12 @@ impl Imds {
         format!("http://{}", self.address)
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn socket_address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The instance's address.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {

@@ -1,13 +1,55 @@
-//! Instances: what the group orders and ends. One kind so far, `processes`: an instance is a folder, a loopback
-//! address, a metadata service and the processes of `agent-bootstrap`.
+//! Instances: what the group orders and ends, of two kinds. `processes`: a folder, a loopback address, a metadata service
+//! and the processes of `agent-bootstrap`. `containers`: systemd in a container made of an AMI.
 
 pub mod address;
+pub mod containers;
+pub mod kind;
 pub mod processes;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+use crate::imds::Facts;
+
+/// Where the instances run.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Each instance gets a folder of its own below.
+    pub folder: PathBuf,
+    /// Folder with `agent-bootstrap` and `build-agent`.
+    pub programs: PathBuf,
+    /// `AWS_ENDPOINT_URL` of the instances.
+    pub endpoint: String,
+    /// Region.
+    pub region: String,
+    /// Twelve digits.
+    pub account: String,
+    /// More variables for the instances' processes.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Site {
+    /// What the metadata service of an instance with this address tells.
+    fn facts(&self, order: &InstanceOrder, address: Ipv4Addr) -> Facts {
+        Facts {
+            instance_id: order.id.clone(),
+            account: self.account.clone(),
+            region: self.region.clone(),
+            zone: order.zone.clone(),
+            instance_type: order.instance_type.clone(),
+            image: order.image.clone(),
+            address,
+            tags: order.tags.clone(),
+            user_data: order.user_data.clone(),
+            role: order.role.clone(),
+            launched: Timestamp::now(),
+        }
+    }
+}
 
 /// What an instance is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +80,11 @@ pub trait Instances: Send + Sync {
 
     /// The metadata service shall tell this `autoscaling/target-lifecycle-state`.
     fn tell_target_state(&self, id: &str, state: &'static str);
+
+    /// Machines that have ended without being told to: EC2's status checks would find them.
+    fn ended(&self) -> BoxFuture<'_, Vec<String>> {
+        Box::pin(async { Vec::new() })
+    }
 }
 
 /// A machine could not be started.

@@ -1,18 +1,22 @@
 //! The whole lab in one value: for `lab up`, the demo and the journeys.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::build_server::BuildServer;
 use crate::endpoint::{ACCOUNT, Endpoint};
 use crate::group::service::Groups;
 use crate::imds::RoleSessions;
-use crate::instances::processes::{ProcessInstances, Site};
-use crate::instances::{Instances, programs};
+use crate::instances::containers::{ContainerInstances, OwnAmi};
+use crate::instances::kind::{InstanceKind, LabInstances};
+use crate::instances::processes::ProcessInstances;
+use crate::instances::{Site, programs};
 use crate::moto::Moto;
 use crate::readback::Readback;
 use crate::schedule::{Schedules, Workshop};
@@ -28,6 +32,8 @@ pub struct LabOptions {
     pub folder: Option<PathBuf>,
     /// Folder of the programs; found beside the running one when not given.
     pub programs: Option<PathBuf>,
+    /// What instances are.
+    pub instances: InstanceKind,
     /// More variables for the processes of instances.
     pub instance_environment: Vec<(String, String)>,
     /// Variables of functions that win over the template's, such as a shorter `LAMBDA_TIMEOUT`.
@@ -43,7 +49,8 @@ pub struct Lab {
     build_server: Option<BuildServer>,
     schedules: Arc<Schedules>,
     groups: Arc<Groups>,
-    instances: Arc<ProcessInstances>,
+    instances: LabInstances,
+    services: watch::Sender<Vec<SocketAddr>>,
     stacks: Arc<Stacks>,
     endpoint: Arc<Endpoint>,
     moto: Moto,
@@ -89,9 +96,10 @@ impl Lab {
             account: ACCOUNT.to_owned(),
             environment: options.instance_environment,
         };
-        let instances = Arc::new(ProcessInstances::new(site, Arc::clone(&sessions)));
+        let services = watch::Sender::new(vec![address_of(endpoint.url())?]);
+        let instances = instances(options.instances, site, &services, Arc::clone(&sessions)).await?;
         let readback = Readback::new(moto.url(), REGION).await;
-        let groups = Groups::new(Box::new(readback.clone()), Arc::clone(&instances) as Arc<dyn Instances>);
+        let groups = Groups::new(Box::new(readback.clone()), instances.port());
         endpoint.set_autoscaling(Arc::clone(&groups) as Arc<_>);
         let workshop = Workshop {
             folder: root.join("functions"),
@@ -117,6 +125,7 @@ impl Lab {
             schedules,
             groups,
             instances,
+            services,
             stacks,
             endpoint,
             moto,
@@ -157,8 +166,14 @@ impl Lab {
 
     /// The instances.
     #[must_use]
-    pub fn instances(&self) -> &ProcessInstances {
+    pub fn instances(&self) -> &LabInstances {
         &self.instances
+    }
+
+    /// Lets instances reach a service of this machine, such as a git server, under the address that it has here.
+    /// Process instances need no leave.
+    pub fn let_reach(&self, service: SocketAddr) {
+        self.services.send_modify(|all| all.push(service));
     }
 
     /// The schedules and their invocations.
@@ -197,7 +212,11 @@ impl Lab {
     pub async fn start_build_server(&mut self) -> Result<&BuildServer> {
         let server = match self.build_server.take() {
             Some(server) => server,
-            None => BuildServer::start(&self.programs, &self.folder().join("build-server")).await?,
+            None => {
+                let server = BuildServer::start(&self.programs, &self.folder().join("build-server")).await?;
+                self.let_reach(address_of(server.url())?);
+                server
+            }
         };
         Ok(self.build_server.insert(server))
     }
@@ -254,6 +273,32 @@ impl Folder {
 fn prepared(folder: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(folder).with_context(|| format!("make the lab's folder {}", folder.display()))?;
     folder.canonicalize().with_context(|| format!("lab's folder {}", folder.display()))
+}
+
+/// Instances of this kind; an engine gets the lab's AMI first.
+async fn instances(
+    kind: InstanceKind,
+    site: Site,
+    services: &watch::Sender<Vec<SocketAddr>>,
+    sessions: Arc<dyn RoleSessions>,
+) -> Result<LabInstances> {
+    match kind {
+        InstanceKind::Processes => {
+            Ok(LabInstances::Processes(Arc::new(ProcessInstances::new(site, sessions))))
+        }
+        InstanceKind::Containers(engine) => {
+            let image = engine.local_ami(&site.programs, |what| tracing::info!("{what}")).await?;
+            let ami = OwnAmi { id: crate::stack::IMAGE.to_owned(), image };
+            let all = ContainerInstances::new(site, engine, ami, services.subscribe(), sessions);
+            Ok(LabInstances::Containers(Arc::new(all)))
+        }
+    }
+}
+
+/// The address in a URL such as `http://127.0.0.1:40123`.
+fn address_of(url: &str) -> Result<SocketAddr> {
+    let address = url.trim_start_matches("http://").trim_end_matches('/');
+    address.parse().with_context(|| format!("address of {url}"))
 }
 
 async fn session(endpoint: &Endpoint) -> aws::Session {

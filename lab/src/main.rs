@@ -3,8 +3,12 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Before anything else, and before any thread: the same program supervises the lab's helpers, and guards its containers.
+    // Before anything else, and before any thread: the same program supervises the lab's helpers,
+    // guards its containers, and begins inside of them.
     if let Some(code) = lab::children::supervise_when_asked(std::env::args_os()) {
+        return code;
+    }
+    if let Some(code) = lab::instances::containers::inside::inside_when_asked(std::env::args_os()) {
         return code;
     }
     if let Some(code) = lab::engine::guard_when_asked(std::env::args_os()) {

@@ -18,7 +18,7 @@ use crate::schedule::Schedules;
 
 /// Where the template looks for its AMI, and what it finds there in the lab.
 pub const IMAGE_PARAMETER: &str = "/tidemark/ami/debian13/amd64";
-const IMAGE: &str = "ami-0123456789abcdef0";
+pub(crate) const IMAGE: &str = "ami-0123456789abcdef0";
 /// The bucket for Lambda code, and its key.
 const CODE_BUCKET: &str = "tidemark-lab-code";
 const CODE_KEY: &str = "latest/scaler.zip";

@@ -7,9 +7,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum as _;
 use secrecy::ExposeSecret;
 
 use super::Stop;
+use crate::instances::kind::Wanted;
 use crate::lab::{Lab, LabOptions};
 use crate::state::{Hold, State};
 
@@ -22,6 +24,9 @@ pub(super) struct UpArgs {
     /// Go to the background once everything runs
     #[arg(long)]
     pub(super) detach: bool,
+    /// What instances are
+    #[arg(long, value_enum, default_value = "processes")]
+    instances: Wanted,
     /// A parameter of the template, NAME=VALUE; may be given several times
     #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, String)>,
@@ -34,13 +39,13 @@ fn parameter(text: &str) -> Result<(String, String), String> {
 
 pub(super) async fn run(folder: &Path, args: UpArgs) -> Result<String> {
     if args.detach {
-        return detach(folder, &args.parameters);
+        return detach(folder, &args);
     }
     let _hold = Hold::take(folder)?;
     State::remove(folder);
     let mut stop = Stop::listen()?;
     let lab = tokio::select! {
-        started = start(folder, &args.parameters) => started?,
+        started = start(folder, &args) => started?,
         // Dropping what has started ends it.
         () = stop.asked() => bail!("stopped while starting"),
     };
@@ -52,10 +57,14 @@ pub(super) async fn run(folder: &Path, args: UpArgs) -> Result<String> {
     Ok(String::new())
 }
 
-async fn start(folder: &Path, parameters: &[(String, String)]) -> Result<Lab> {
-    let mut lab = Lab::start(LabOptions { folder: Some(folder.to_owned()), ..LabOptions::default() }).await?;
+async fn start(folder: &Path, args: &UpArgs) -> Result<Lab> {
+    let instances = args.instances.choose(|what| eprintln!("lab: {what}")).await?;
+    eprintln!("lab: {instances}");
+    let options = LabOptions { folder: Some(folder.to_owned()), instances, ..LabOptions::default() };
+    let mut lab = Lab::start(options).await?;
     eprintln!("lab: AWS at {}", lab.endpoint().url());
-    let parameters: Vec<(&str, &str)> = parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let parameters: Vec<(&str, &str)> =
+        args.parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let stack = lab.deploy_stack(STACK, &parameters).await?;
     let group = stack.output("AutoScalingGroupName")?.to_owned();
     eprintln!("lab: stack {STACK} with group {group}");
@@ -75,7 +84,7 @@ async fn start(folder: &Path, parameters: &[(String, String)]) -> Result<Lab> {
 }
 
 /// Starts the same program again in a process group of its own, and waits until it is up or has failed.
-fn detach(folder: &Path, parameters: &[(String, String)]) -> Result<String> {
+fn detach(folder: &Path, args: &UpArgs) -> Result<String> {
     // Tells at once when a lab runs already.
     drop(Hold::take(folder)?);
     State::remove(folder);
@@ -84,7 +93,9 @@ fn detach(folder: &Path, parameters: &[(String, String)]) -> Result<String> {
     let file = file.with_context(|| format!("write {}", log.display()))?;
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("up").arg("--dir").arg(folder);
-    for (name, value) in parameters {
+    let kind = args.instances.to_possible_value();
+    command.args(kind.map(|kind| format!("--instances={}", kind.get_name())));
+    for (name, value) in &args.parameters {
         command.arg("--parameter").arg(format!("{name}={value}"));
     }
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);

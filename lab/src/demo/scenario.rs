@@ -2,6 +2,7 @@
 //! git-credentials, a registry pull by docker login, an ECR pull by the credential helper.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -56,6 +57,13 @@ impl Services {
         image::push(folder, registry.addr, "app", "1", REGISTRY_USER, REGISTRY_PASSWORD).await?;
         image::push(folder, ecr.addr, "base", "1", "AWS", &token).await?;
         Ok(Self { git, registry, ecr, key })
+    }
+
+    /// Where all of them listen.
+    #[must_use]
+    pub fn addresses(&self) -> [SocketAddr; 4] {
+        let [ssh, http] = self.git.addresses();
+        [ssh, http, self.registry.addr, self.ecr.addr]
     }
 
     /// The two pipelines.

@@ -75,6 +75,10 @@ impl Container {
         Ok(container)
     }
 
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// The engine's id.
     #[must_use]
     pub fn id(&self) -> &str {

@@ -130,9 +130,19 @@ impl Groups {
     /// Keeps the groups for ever.
     pub async fn run(self: Arc<Self>) {
         loop {
+            self.check_status().await;
             self.settle().await;
             // Elapsed or notified: either way it is time to look.
             let _ = tokio::time::timeout(LOOK, self.look.notified()).await;
+        }
+    }
+
+    /// What runs no more is unhealthy, as EC2's status checks find.
+    async fn check_status(&self) {
+        for id in self.instances.ended().await {
+            for group in self.lock().values_mut() {
+                group.set_health(&id, false, false, Timestamp::now());
+            }
         }
     }
 

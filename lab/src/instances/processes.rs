@@ -9,12 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use futures::future::BoxFuture;
-use jiff::Timestamp;
 
 use super::address::Addresses;
-use super::{InstanceOrder, Instances, LaunchFailed};
+use super::{InstanceOrder, Instances, LaunchFailed, Site};
 use crate::children::{Child, Helper};
-use crate::imds::{Facts, Imds, Notices, RoleSessions};
+use crate::imds::{Imds, Notices, RoleSessions};
 
 /// What init does on such an instance: ship logs, boot once, then watch for ever. Boot's failure stays visible in the console
 /// and the instance stays up, as on EC2; watch comes back when it dies, as systemd would have it.
@@ -37,23 +36,6 @@ while :; do
     sleep 1
 done >> "$logs/watch.log" 2>&1
 "#;
-
-/// Where the instances run.
-#[derive(Debug, Clone)]
-pub struct Site {
-    /// Each instance gets a folder of its own below.
-    pub folder: PathBuf,
-    /// Folder with `agent-bootstrap` and `build-agent`.
-    pub programs: PathBuf,
-    /// `AWS_ENDPOINT_URL` of the instances.
-    pub endpoint: String,
-    /// Region.
-    pub region: String,
-    /// Twelve digits.
-    pub account: String,
-    /// More variables for the instances' processes.
-    pub environment: Vec<(String, String)>,
-}
 
 /// Instances as processes of this machine.
 pub struct ProcessInstances {
@@ -79,14 +61,6 @@ impl ProcessInstances {
     #[must_use]
     pub fn folder(&self, id: &str) -> PathBuf {
         self.site.folder.join(id)
-    }
-
-    /// What the instance's init and boot have printed.
-    ///
-    /// # Errors
-    /// There was no such instance.
-    pub fn console(&self, id: &str) -> std::io::Result<String> {
-        std::fs::read_to_string(self.folder(id).join("console.log"))
     }
 
     /// The ids of the instances that run.
@@ -128,28 +102,13 @@ impl ProcessInstances {
             let path = root.join(folder);
             builder.create(&path).with_context(|| format!("make {}", path.display()))?;
         }
-        let metadata = Imds::start(self.facts(&order), Arc::clone(&self.sessions))
-            .await
-            .context("start of the metadata service")?;
+        let metadata =
+            Imds::start(self.site.facts(&order, self.addresses.next()), Arc::clone(&self.sessions))
+                .await
+                .context("start of the metadata service")?;
         let init = self.init(&root, &metadata).start()?;
         self.lock().insert(order.id, Running { metadata, init });
         Ok(())
-    }
-
-    fn facts(&self, order: &InstanceOrder) -> Facts {
-        Facts {
-            instance_id: order.id.clone(),
-            account: self.site.account.clone(),
-            region: self.site.region.clone(),
-            zone: order.zone.clone(),
-            instance_type: order.instance_type.clone(),
-            image: order.image.clone(),
-            address: self.addresses.next(),
-            tags: order.tags.clone(),
-            user_data: order.user_data.clone(),
-            role: order.role.clone(),
-            launched: Timestamp::now(),
-        }
     }
 
     /// No credentials: everything on an instance runs under the role that the metadata service hands out.
