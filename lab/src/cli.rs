@@ -74,6 +74,9 @@ pub fn main() -> ExitCode {
     runtime.shutdown_timeout(Duration::from_secs(1));
     if has_helpers {
         crate::children::until_all_ended();
+        if let Ok(programs) = crate::instances::programs() {
+            crate::engine::until_ended(&crate::engine::folder_beside(&programs));
+        }
     }
     match outcome {
         Ok(text) => print(&text),

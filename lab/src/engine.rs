@@ -131,6 +131,13 @@ pub fn folder_beside(programs: &Path) -> PathBuf {
     programs.parent().unwrap_or(programs).join("lab/engine")
 }
 
+/// Waits, after the last [`Engine`] of this process was dropped, until an own engine that only it used has ended.
+pub fn until_ended(folder: &Path) {
+    if folder.is_dir() {
+        own::until_ended(folder);
+    }
+}
+
 fn usual_socket() -> PathBuf {
     let named = std::env::var("DOCKER_HOST").ok();
     named.as_deref().and_then(|host| host.strip_prefix("unix://")).unwrap_or(USUAL).into()

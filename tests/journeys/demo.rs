@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::containers;
 use crate::leftovers::leftovers;
 
 const METRICS: [&str; 8] = [
@@ -20,12 +21,27 @@ const METRICS: [&str; 8] = [
 
 #[tokio::test]
 async fn the_demo_passes_and_its_report_says_who_did_what_when() {
+    passes("processes", "process instances").await;
+}
+
+#[tokio::test]
+async fn the_demo_passes_on_containers() {
+    if containers::engine().await.is_none() {
+        return;
+    }
+    // What a user gets who asks for nothing.
+    passes("auto", "container instances on ").await;
+}
+
+async fn passes(instances: &str, named: &str) {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("demo");
     let mut demo = Command::new(lab::children::lab_program().unwrap());
-    let output = demo.args(["demo", "--folder"]).arg(&folder).output().await.unwrap();
+    demo.args(["demo", "--instances", instances, "--folder"]).arg(&folder);
+    let output = demo.output().await.unwrap();
     let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}\n{told}");
+    assert!(told.contains(named), "{told}");
     assert_eq!(leftovers(&folder), Vec::<String>::new());
 
     let summary = said.lines().next().unwrap();

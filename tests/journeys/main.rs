@@ -6,6 +6,7 @@ mod always_on;
 mod bake;
 mod build_ami;
 mod busy;
+mod containers;
 mod counts;
 mod demo;
 mod doctor;

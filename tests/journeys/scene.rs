@@ -1,9 +1,11 @@
 //! A stack on a lab of its own, and its user, who uploads secrets, queues builds and waits for what they come to.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use lab::git::GitServers;
 use lab::group::model::{Group, Member};
+use lab::instances::kind::InstanceKind;
 use lab::lab::{Lab, LabOptions};
 use lab::stack::Stack;
 use serde_json::{Value, json};
@@ -19,18 +21,29 @@ pub struct Scene {
     pub lab: Lab,
     pub stack: Stack,
     http: reqwest::Client,
-    repo: PathBuf,
+    repo: String,
+    /// Container instances cannot see this machine's files: they clone over HTTP.
+    _git: Option<GitServers>,
 }
 
 impl Scene {
     /// Deploys the real template. Nothing is scheduled by the clock: a tick of the scaler is [`Scene::tick`].
     pub async fn start(parameters: &[(&str, &str)], function_environment: Vec<(String, String)>) -> Self {
-        let options = LabOptions { hold_schedules: true, function_environment, ..LabOptions::default() };
+        Self::on(InstanceKind::Processes, parameters, function_environment).await
+    }
+
+    /// The same on instances of a kind.
+    pub async fn on(
+        instances: InstanceKind,
+        parameters: &[(&str, &str)],
+        function_environment: Vec<(String, String)>,
+    ) -> Self {
+        let options =
+            LabOptions { instances, hold_schedules: true, function_environment, ..LabOptions::default() };
         let mut lab = Lab::start(options).await.unwrap();
+        let (repo, git) = repository(&lab).await;
         let stack = lab.deploy_stack("ci", parameters).await.unwrap();
-        let repo = lab.folder().join("repo");
-        repository(&repo).await;
-        Self { lab, stack, http: reqwest::Client::new(), repo }
+        Self { lab, stack, http: reqwest::Client::new(), repo, _git: git }
     }
 
     /// The group as it is now.
@@ -95,8 +108,7 @@ impl Scene {
 
     /// The same with more fields of the build.
     pub async fn queue_as(&self, pipeline: &str, command: &str, more: Value) -> String {
-        let repo = self.repo.display().to_string();
-        let mut build = json!({"pipeline": pipeline, "repo": repo, "jobs": [{"command": command}]});
+        let mut build = json!({"pipeline": pipeline, "repo": self.repo, "jobs": [{"command": command}]});
         build.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let url = format!("{}/api/builds", self.server());
         let answer = self.http.post(url).bearer_auth(self.token()).json(&build).send().await.unwrap();
@@ -248,8 +260,25 @@ impl Scene {
     }
 }
 
-/// A repository with one commit, to be cloned by its path.
-async fn repository(folder: &Path) {
+/// A repository with one commit: its URL, and who serves it where a path is no way to it.
+async fn repository(lab: &Lab) -> (String, Option<GitServers>) {
+    if lab.instances().containers().is_none() {
+        let folder = lab.folder().join("repo");
+        local_repository(&folder).await;
+        return (folder.display().to_string(), None);
+    }
+    let git = GitServers::start(&lab.folder().join("git")).await.unwrap();
+    git.create_repo("app", &[]).unwrap();
+    git.set_password("ci", "pass");
+    for server in git.addresses() {
+        lab.let_reach(server);
+    }
+    let url = git.http_url("app").unwrap().replacen("://", "://ci:pass@", 1);
+    (url, Some(git))
+}
+
+/// To be cloned by its path.
+async fn local_repository(folder: &Path) {
     let git = "git init -q -b main . && git -c user.name=Lab -c user.email=lab@example.com commit -q --allow-empty -m Lab";
     std::fs::create_dir_all(folder).unwrap();
     let output = Command::new("sh").args(["-c", git]).current_dir(folder).output().await.unwrap();

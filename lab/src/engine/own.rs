@@ -22,6 +22,8 @@ const PROGRAMS: [&str; 5] = ["dockerd", "containerd", "runc", "unshare", "setsid
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// dockerd needs a second; on a busy machine with a slow disk some more.
 const START: Duration = Duration::from_secs(60);
+/// dockerd ends within a second or two.
+const END: Duration = Duration::from_secs(10);
 /// A socket's path has 108 bytes with the zero at its end.
 const SOCKET_PATH: usize = 107;
 
@@ -74,6 +76,33 @@ pub(crate) fn lock(file: &Path, how: FlockArg) -> Result<Flock<File>> {
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(file);
     let open = open.with_context(|| format!("open {}", file.display()))?;
     Flock::lock(open, how).map_err(|(_, error)| error).with_context(|| format!("lock {}", file.display()))
+}
+
+/// Waits until an engine that nobody uses any more has ended. Another lab's use ends the wait, and so does too long a
+/// time: nothing depends on it, but who ends a lab finds nothing of it.
+pub(super) fn until_ended(folder: &Path) {
+    let begun = Instant::now();
+    while begun.elapsed() < END && std::os::unix::net::UnixStream::connect(folder.join("docker.sock")).is_ok()
+    {
+        if is_used(&users_file(folder)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // The keeper holds its lock to the very end of everything below it.
+    while begun.elapsed() < END && try_lock(&users_file(folder), FlockArg::LockSharedNonblock).is_none() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Labs share the lock; the keeper, or nobody, holds it alone.
+fn is_used(users: &Path) -> bool {
+    try_lock(users, FlockArg::LockExclusiveNonblock).is_none()
+        && try_lock(users, FlockArg::LockSharedNonblock).is_some()
+}
+
+fn try_lock(file: &Path, how: FlockArg) -> Option<Flock<File>> {
+    Flock::lock(File::open(file).ok()?, how).ok()
 }
 
 fn possible() -> Result<()> {
