@@ -41,6 +41,19 @@ fn machine(scene: &Scene, id: &str) -> Container {
     scene.lab.instances().containers().unwrap().container(id).unwrap()
 }
 
+/// The first instance as soon as it runs, long before it is in service.
+async fn first_machine(scene: &Scene) -> (String, Container) {
+    let begun = Instant::now();
+    loop {
+        if let Some(id) = scene.lab.instances().running().pop() {
+            let container = machine(scene, &id);
+            return (id, container);
+        }
+        assert!(begun.elapsed() < PATIENCE, "no instance: {:?}", scene.group());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// A property of a unit, as systemd has it.
 async fn unit(machine: &Container, name: &str, property: &str) -> String {
     let show = ["systemctl", "show", "--value", "--property", property, name];

@@ -2,7 +2,7 @@
 
 use lab::endpoint::faults::{Effect, Fault};
 
-use super::{machine, nobody_was_denied, returns_to_zero, scene, unit, until_inside};
+use super::{first_machine, nobody_was_denied, returns_to_zero, scene, unit, until_inside};
 
 const SIGKILL: [&str; 3] = ["systemctl", "kill", "--signal=SIGKILL"];
 
@@ -16,8 +16,7 @@ async fn boot_and_watch_come_back_after_sigkill_and_the_job_goes_on() {
         .add(Fault::on("secretsmanager:GetSecretValue", Effect::Hang).of("*/i-*"));
     let job = scene.queue("long", "until [ -e /var/tmp/enough ]; do sleep 0.1; done; echo done well").await;
     scene.tick().await.unwrap();
-    let id = scene.in_service(1).await[0].id.clone();
-    let inside = machine(&scene, &id);
+    let (id, inside) = first_machine(&scene).await;
     until_inside(&inside, "journalctl -b -u tidemark-boot | grep -q 'boot: settings'").await;
     inside.succeed(&[&SIGKILL[..], &["tidemark-boot"]].concat()).await.unwrap();
     scene.lab.endpoint().faults().remove(held);

@@ -3,7 +3,7 @@
 use lab::endpoint::faults::{Effect, Fault};
 use lab::group::model::{Group, Lifecycle};
 
-use super::{machine, nobody_was_denied, returns_to_zero, scene, unit, until_inside};
+use super::{first_machine, machine, nobody_was_denied, returns_to_zero, scene, unit, until_inside};
 use crate::scene::Scene;
 
 async fn reboot(scene: &Scene, id: &str) {
@@ -27,8 +27,7 @@ async fn a_reboot_in_the_middle_of_boot_and_of_a_job_keeps_the_instance() {
         .add(Fault::on("secretsmanager:GetSecretValue", Effect::Hang).of("*/i-*"));
     let first = scene.queue("app", "echo first").await;
     scene.tick().await.unwrap();
-    let id = scene.in_service(1).await[0].id.clone();
-    let inside = machine(&scene, &id);
+    let (id, inside) = first_machine(&scene).await;
     until_inside(&inside, "journalctl -b -u tidemark-boot | grep -q 'boot: settings'").await;
     assert_eq!(unit(&inside, "tidemark-boot", "ActiveState").await, "activating");
     reboot(&scene, &id).await;
