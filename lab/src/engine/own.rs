@@ -27,16 +27,28 @@ const END: Duration = Duration::from_secs(10);
 /// A socket's path has 108 bytes with the zero at its end.
 const SOCKET_PATH: usize = 107;
 
+/// `$1` is the data folder. On an overlay Docker could only copy whole images: a file system in a file takes its place.
+///
 /// dockerd and containerd leave sockets, a key and mounts in these folders: private ones take their place, and go with
 /// the last process. What the machine mounts later is still seen.
 const START_DOCKERD: &str = r#"
 set -e
+trap 'echo "lab: dockerd ended with $?"' EXIT
 for folder in /etc/docker /run/docker /run/containerd; do
     mkdir -p "$folder"
     mount -t tmpfs -o mode=711 tidemark "$folder"
 done
-dockerd "$@" && exit
-echo "lab: dockerd ended with $?"
+data=$1; shift
+mkdir -p "$data"
+if [ "$(stat -f -c %T "$data")" = overlayfs ]; then
+    if [ ! -e "$data.ext4" ]; then
+        truncate -s 24G "$data.new"
+        mkfs.ext4 -q -F -E lazy_itable_init=1 "$data.new"
+        mv "$data.new" "$data.ext4"
+    fi
+    mount -o loop "$data.ext4" "$data" || echo "lab: no loop device: images are copied for each instance"
+fi
+dockerd "--data-root=$data" "$@"
 "#;
 
 /// Starts the engine of `folder` if it does not run, and holds it: its socket, and the lock that keeps it.
@@ -124,8 +136,8 @@ fn keep(folder: &Path, socket: &Path) -> Result<()> {
     let mut keeper = Command::new("setsid");
     keeper.arg("--fork").arg(lab_program()?).args(children::while_used(&users_file(folder)));
     keeper.args(["unshare", "--mount", "--propagation", "slave", "sh", "-c", START_DOCKERD, "dockerd"]);
+    keeper.arg(folder.join("data"));
     keeper.arg(format!("--host=unix://{}", socket.display()));
-    keeper.arg(format!("--data-root={}", folder.join("data").display()));
     keeper.args(["--exec-root=/run/docker", "--pidfile=/run/docker/docker.pid"]);
     // Instances have no network but what the lab gives them, and builds have the machine's.
     keeper.args([
@@ -160,14 +172,14 @@ async fn wait(folder: &Path, socket: &Path) -> Result<()> {
     }
 }
 
-/// Why dockerd, or a program before it, ended: the line before the script's own, or the failed program's.
+/// Why dockerd, or a program before it, ended: the line before the script's own, or that of the program before the
+/// script.
 fn reason_of_end(log: &str) -> Option<&str> {
     let lines: Vec<&str> = log.lines().collect();
     if let Some(end) = lines.iter().position(|line| line.starts_with("lab: dockerd ended")) {
         return Some(lines[end.saturating_sub(1)]);
     }
-    let programs = ["unshare:", "mount:", "mkdir:", "sh:", "lab:"];
-    lines.into_iter().find(|line| programs.iter().any(|name| line.starts_with(name)))
+    lines.into_iter().find(|line| line.starts_with("unshare:"))
 }
 
 #[cfg(test)]
@@ -182,7 +194,10 @@ mod tests {
                 "time=1 level=info\nfailed to start daemon: no overlay\nlab: dockerd ended with 1\n",
                 Some("failed to start daemon: no overlay"),
             ),
-            ("mount: /run/docker: permission denied.\n", Some("mount: /run/docker: permission denied.")),
+            (
+                "mount: /run/docker: permission denied.\nlab: dockerd ended with 32\n",
+                Some("mount: /run/docker: permission denied."),
+            ),
             (
                 "unshare: unshare failed: Operation not permitted\n",
                 Some("unshare: unshare failed: Operation not permitted"),
