@@ -17,10 +17,12 @@ use nix::fcntl::FlockArg;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
+use crate::endpoint::Endpoint;
 use crate::engine::Engine;
 use crate::engine::build_instance::{AMI, BuildInstance};
 use crate::engine::container::Container;
-use crate::lab::{Lab, LabOptions};
+use crate::lab::REGION;
+use crate::moto::Moto;
 use recipe::Recipe;
 
 /// Names of what was baked: `tidemark-bake:whole-<digest>`, and `tidemark-bake:packages-<digest>` of the first bake with
@@ -30,10 +32,13 @@ const BAKE: &str = "tidemark-bake";
 /// So many images of other programs stay: each work tree of a developer has its own.
 const KEPT: usize = 4;
 
+/// What jobs of the demo use beside the image's own, as the addition of an owner.
+const ADDITIONS: &str = "lab/image-additions.sh";
+
 /// Packages come from far away.
 const PATIENCE: Duration = Duration::from_secs(1_200);
 
-/// An AMI of the lab, which is recorded as the image of new instances.
+/// An AMI of the lab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Baked {
     /// `ami-…`: its instances boot from the engine's image `tidemark-ami:<id>`.
@@ -42,33 +47,39 @@ pub struct Baked {
     pub took: Option<Duration>,
 }
 
-/// The AMI of this project's state and `lab`'s programs, baked if need be, and recorded in the lab for new stacks.
-/// `say` hears what takes long, Packer's output with it.
+impl Baked {
+    /// The engine's image.
+    #[must_use]
+    pub fn image(&self) -> String {
+        format!("{AMI}:{}", self.ami)
+    }
+}
+
+/// The AMI of this project's state and the programs in `programs`, baked if need be. `say` hears what takes long,
+/// Packer's output with it.
 ///
 /// # Errors
 /// Packer or a provisioner fails; the message holds the last lines that were said.
-pub async fn bake(lab: &Lab, engine: &Engine, mut say: impl FnMut(&str)) -> Result<Baked> {
+pub async fn bake(engine: &Engine, programs: &Path, say: &(dyn Fn(&str) + Sync)) -> Result<Baked> {
     let project = project()?;
-    let base = engine.base_image(&mut say).await?;
+    let base = engine.base_image(say).await?;
     let found = engine.docker().inspect_image(base).await.with_context(|| format!("look at image {base}"))?;
-    let recipe = Recipe::of(&project, lab.programs(), &found.id.unwrap_or_default()).await?;
+    let recipe = Recipe::of(&project, programs, &found.id.unwrap_or_default()).await?;
     let file = engine.folder().join("bake.lock");
-    let one_at_a_time =
-        tokio::task::spawn_blocking(move || crate::engine::own::lock(&file, FlockArg::LockExclusive));
-    let one_at_a_time = one_at_a_time.await??;
+    let one_at_a_time = move || crate::engine::own::lock(&file, FlockArg::LockExclusive);
+    let one_at_a_time = tokio::task::spawn_blocking(one_at_a_time).await??;
     let whole = format!("{BAKE}:whole-{}", recipe.whole);
     if let Some(ami) = ami_of(engine, &whole).await? {
-        lab.stacks().use_image(&ami).await?;
         return Ok(Baked { ami, took: None });
     }
     let packages = format!("{BAKE}:packages-{}", recipe.packages);
     let has_packages = engine.has_image(&packages).await?;
     let from = if has_packages { packages.as_str() } else { base };
-    say(&format!("baking the image from {from}"));
+    say(&format!("baking the AMI with Packer, from {from}"));
     let begun = Instant::now();
     let folder = tempfile::Builder::new().prefix("bake-").tempdir()?;
     let instance = BuildInstance::start(engine, from, folder.path()).await?;
-    let built = on_instance(lab, &project, &instance, &mut say).await;
+    let built = on_instance(&project, programs, &instance, folder.path(), say).await;
     let kept = match built {
         Ok(ami) => keep(engine, &instance, ami, &whole, (!has_packages).then_some(packages.as_str())).await,
         Err(error) => Err(error),
@@ -80,30 +91,32 @@ pub async fn bake(lab: &Lab, engine: &Engine, mut say: impl FnMut(&str)) -> Resu
     Ok(Baked { ami, took: Some(begun.elapsed()) })
 }
 
-/// Bakes with a lab of its own, for `lab bake`: the answer is the engine's image and how long it took, a line each.
+/// For `lab bake`: the answer is the engine's image.
 ///
 /// # Errors
 /// No engine, or the bake fails.
 pub async fn once() -> Result<String> {
-    let lab = Lab::start(LabOptions::default()).await?;
-    let engine = Engine::find(&crate::engine::folder_beside(lab.programs())).await?;
-    let baked = bake(&lab, &engine, |line| eprintln!("{line}")).await;
-    lab.stop().await?;
-    let baked = baked?;
+    let programs = crate::instances::programs()?;
+    let engine = Engine::find(&crate::engine::folder_beside(&programs)).await?;
+    let baked = bake(&engine, &programs, &|line| eprintln!("{line}")).await?;
     match baked.took {
         Some(took) => eprintln!("lab: baked in {:.0} s", took.as_secs_f64()),
         None => eprintln!("lab: baked before, with the same programs and provisioners"),
     }
-    Ok(format!("{AMI}:{}\n", baked.ami))
+    Ok(format!("{}\n", baked.image()))
 }
 
-/// Runs `scripts/build-ami` as a user does, with the container as the machine to install on.
+/// Runs `scripts/build-ami` as a user does, with the container as the machine to install on, and a cloud of its own: an
+/// image is made before there is a lab to use it.
 async fn on_instance(
-    lab: &Lab,
     project: &Path,
+    programs: &Path,
     instance: &BuildInstance,
-    say: &mut impl FnMut(&str),
+    folder: &Path,
+    say: &(dyn Fn(&str) + Sync),
 ) -> Result<String> {
+    let moto = Moto::start(folder).await?;
+    let endpoint = Endpoint::start(moto.url()).await?;
     let proxy = ProxyOfHere::put(instance.container()).await?;
     let mut build = Command::new(crate::moto::venv()?.join("bin/python"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
@@ -113,11 +126,14 @@ async fn on_instance(
     build
         .arg("scripts/build-ami")
         .current_dir(project)
-        .envs(lab.admin_environment())
+        .envs(endpoint.admin().environment())
+        .env("AWS_ENDPOINT_URL", endpoint.url())
+        .env("AWS_REGION", REGION)
         .env("IMAGE_SSH", place)
         .env("IMAGE_SSH_KEY", instance.ssh_key())
-        .env("PROGRAMS", lab.programs())
-        .envs(["IMAGE_ROOT", "IMAGE_OS", "IMAGE_ARCH", "IMAGE_SCRIPT", "SOURCE_AMI"].map(|name| (name, "")))
+        .env("PROGRAMS", programs)
+        .env("IMAGE_SCRIPT", project.join(ADDITIONS))
+        .envs(["IMAGE_ROOT", "IMAGE_OS", "IMAGE_ARCH", "SOURCE_AMI"].map(|name| (name, "")))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -125,6 +141,8 @@ async fn on_instance(
     let ami = tokio::time::timeout(PATIENCE, followed(build, say));
     let ami = ami.await.with_context(|| format!("the bake took more than {} s", PATIENCE.as_secs()))??;
     proxy.remove(instance.container()).await?;
+    drop(endpoint);
+    moto.stop().await?;
     Ok(ami)
 }
 
@@ -132,7 +150,7 @@ async fn on_instance(
 const LAST: usize = 40;
 
 /// Follows a process to its end; the answer is what it wrote to stdout.
-async fn followed(mut command: Command, say: &mut impl FnMut(&str)) -> Result<String> {
+async fn followed(mut command: Command, say: &(dyn Fn(&str) + Sync)) -> Result<String> {
     let mut process = command.spawn().context("start scripts/build-ami")?;
     let stderr = process.stderr.take().context("stderr of scripts/build-ami")?;
     let mut lines = BufReader::new(stderr).lines();
@@ -266,12 +284,12 @@ mod tests {
             command.args(["-c", script]).stdout(Stdio::piped()).stderr(Stdio::piped());
             command
         };
-        let mut heard = Vec::new();
-        let mut hear = |line: &str| heard.push(line.to_owned());
-        let good = followed(shell("echo one >&2; echo ami-1; echo two >&2"), &mut hear).await;
+        let heard = std::sync::Mutex::new(Vec::new());
+        let hear = |line: &str| heard.lock().unwrap().push(line.to_owned());
+        let good = followed(shell("echo one >&2; echo ami-1; echo two >&2"), &hear).await;
         assert_eq!(good.unwrap(), "ami-1");
-        assert_eq!(heard, ["one", "two"]);
-        let bad = followed(shell("echo no git-lfs >&2; exit 1"), &mut |_: &str| {}).await.unwrap_err();
+        assert_eq!(*heard.lock().unwrap(), ["one", "two"]);
+        let bad = followed(shell("echo no git-lfs >&2; exit 1"), &|_: &str| {}).await.unwrap_err();
         assert_eq!(bad.to_string(), "scripts/build-ami: exit status: 1:\nno git-lfs");
     }
 }

@@ -117,15 +117,27 @@ async fn packer_builds_an_image_and_new_stacks_take_it() {
     }
     assert!(tag(&images[0], "Name").starts_with("tidemark-"), "{images:?}");
 
-    let (units, others): (Vec<_>, Vec<_>) =
-        files(&workshop.path("root")).into_iter().partition(|file| file.ends_with(".service"));
-    insta::assert_snapshot!(others.join("\n"));
-    let project = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent-bootstrap/units"));
-    for unit in project.iter().map(|file| file.trim_start_matches("./")) {
-        assert!(units.contains(&format!("./etc/systemd/system/{unit}")), "{unit}: {units:?}");
+    // Programs, units with the links that start them, and all of packer/rootfs.
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let units = "./etc/systemd/system";
+    let mut expected = files(&project.join("packer/rootfs"));
+    expected.extend(
+        ["bin/docker-credential-tidemark", "local/bin/docker-credential-tidemark"]
+            .map(|name| format!("./usr/{name}")),
+    );
+    expected.extend(["agent-bootstrap", "build-agent"].map(|name| format!("./usr/local/bin/{name}")));
+    for unit in files(&project.join("agent-bootstrap/units")).iter().map(|file| file.trim_start_matches("./"))
+    {
+        let text = std::fs::read_to_string(project.join("agent-bootstrap/units").join(unit)).unwrap();
+        let targets = text.lines().filter_map(|line| line.strip_prefix("WantedBy="));
+        expected.extend(targets.map(|target| format!("{units}/{target}.wants/{unit}")));
+        expected.push(format!("{units}/{unit}"));
     }
-    let started = "./etc/systemd/system/multi-user.target.wants/tidemark-boot.service".to_owned();
-    assert!(units.contains(&started), "{units:?}");
+    expected.sort();
+    assert_eq!(files(&workshop.path("root")), expected);
+    assert!(expected.contains(&format!("{units}/multi-user.target.wants/tidemark-boot.service")));
+    assert!(expected.contains(&"./etc/buildkite-agent/hooks/environment".to_owned()));
+
     // Another system's image is recorded in its own place.
     let other = workshop.make(&[("IMAGE_OS", "amazonlinux2023")]);
     assert!(other.success, "{}", other.stderr);

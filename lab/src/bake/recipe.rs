@@ -28,6 +28,7 @@ impl Recipe {
     /// A file cannot be read.
     pub async fn of(project: &Path, programs: &Path, base: &str) -> Result<Self> {
         let mut provision = files(&project.join("packer/provision"))?;
+        provision.push(project.join(super::ADDITIONS));
         let mut others = files(&project.join("packer"))?;
         others.retain(|file| !provision.contains(file));
         others.extend(files(&project.join("agent-bootstrap/units"))?);
@@ -95,6 +96,7 @@ mod tests {
         let (project, programs) = (folder.path().join("project"), folder.path().join("programs"));
         put(&project, "packer/ci-image.pkr.hcl", "template");
         put(&project, "packer/provision/packages.sh", "install");
+        put(&project, super::super::ADDITIONS, "install more");
         put(&project, "packer/rootfs/etc/a.conf", "a");
         put(&project, "agent-bootstrap/units/boot.service", "unit");
         put(&project, "scripts/build-ami", "script");
@@ -112,6 +114,7 @@ mod tests {
             (&project, "scripts/build-ami", true),
             (&programs, "build-agent", true),
             (&project, "packer/provision/packages.sh", false),
+            (&project, super::super::ADDITIONS, false),
             (&project, "packer/rootfs/etc/new.conf", false),
             (&project, "agent-bootstrap/units/new.service", false),
         ] {

@@ -73,15 +73,18 @@ pub const PROGRAM_FOLDERS: [&str; 6] =
     ["usr/local/bin", "usr/local/sbin", "usr/bin", "usr/sbin", "bin", "sbin"];
 
 /// This version's units: file name and text.
-pub const UNITS: [(&str, &str); 4] = [
+pub const UNITS: [(&str, &str); 6] = [
     ("tidemark-agent@.service", include_str!("../../../units/tidemark-agent@.service")),
+    ("tidemark-authorized-keys.service", include_str!("../../../units/tidemark-authorized-keys.service")),
+    ("tidemark-authorized-keys.timer", include_str!("../../../units/tidemark-authorized-keys.timer")),
     ("tidemark-boot.service", include_str!("../../../units/tidemark-boot.service")),
     ("tidemark-logs.service", include_str!("../../../units/tidemark-logs.service")),
     ("tidemark-watch.service", include_str!("../../../units/tidemark-watch.service")),
 ];
 
 /// Settings of the system: path below the root.
-pub const SETTINGS: [&str; 3] = [
+pub const SETTINGS: [&str; 4] = [
+    "etc/sudoers.d/60-tidemark",
     "etc/sysctl.d/60-tidemark.conf",
     "etc/systemd/journald.conf.d/60-tidemark.conf",
     "etc/systemd/system/sshd-keygen.service.d/60-tidemark.conf",

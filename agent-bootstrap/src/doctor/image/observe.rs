@@ -204,8 +204,9 @@ mod tests {
         put(at, "usr/sbin/mdadm", "", 0o755);
         put(at, "usr/bin/git", "not executable", 0o644);
         put(at, "usr/libexec/docker/cli-plugins/docker-compose", "", 0o755);
-        put(at, "etc/systemd/system/tidemark-boot.service", UNITS[1].1, 0o644);
-        assert_eq!(UNITS[3].0, "tidemark-watch.service");
+        let boot = UNITS.iter().position(|(name, _)| *name == "tidemark-boot.service").unwrap();
+        let watch = UNITS.iter().position(|(name, _)| *name == "tidemark-watch.service").unwrap();
+        put(at, "etc/systemd/system/tidemark-boot.service", UNITS[boot].1, 0o644);
         put(at, "etc/systemd/system/tidemark-watch.service", "[Unit]\n", 0o644);
         std::os::unix::fs::symlink("absent", at.join("link")).unwrap();
         fs::create_dir_all(at.join("etc/systemd/system/multi-user.target.wants")).unwrap();
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(by_name("git"), None);
         assert_eq!(seen.plugins, [None, Some(at.join("usr/libexec/docker/cli-plugins/docker-compose"))]);
         let units: Vec<_> = seen.units.iter().map(|unit| (unit.text, unit.not_started_by.len())).collect();
-        assert_eq!((units[1], units[3]), ((Text::Same, 0), (Text::Other, 1)));
+        assert_eq!((units[boot], units[watch]), ((Text::Same, 0), (Text::Other, 1)));
         let hooks: Vec<_> = seen.hooks.iter().map(|hook| (hook.text, hook.executable)).collect();
         assert_eq!(hooks, [(Text::Same, true), (Text::Missing, false), (Text::Other, false)]);
     }
