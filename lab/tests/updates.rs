@@ -40,7 +40,7 @@ async fn a_stack_updated_by_hand_is_taken_over() {
     update(&lab, &[("MinSize", "1"), ("MaxSize", "2"), ("AgentsPerInstance", "2")]).await;
     let group = lab.groups().until(&name, PATIENCE, |g| g.definition.template.version == "2").await.unwrap();
     assert_eq!(group.members.iter().map(|m| &m.id).collect::<Vec<_>>(), [&first.id], "no instance is lost");
-    assert_eq!(group.definition.hooks.len(), 1);
+    assert_eq!(group.definition.hooks.len(), 2);
 
     let scale = ["autoscaling", "set-desired-capacity", "--auto-scaling-group-name", &name];
     aws(&lab, &[&scale[..], &["--desired-capacity", "2"]].concat()).await;

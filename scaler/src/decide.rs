@@ -168,7 +168,7 @@ pub fn needed(policy: &Policy, jobs: &Jobs) -> u32 {
 /// What is asked of one group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Share {
-    /// Instances that it shall hold.
+    /// Instances of the need that it shall run.
     pub instances: u32,
     /// Instances that jobs need beyond all limits: they wait, and this group tells why.
     pub beyond: u32,

@@ -1,6 +1,6 @@
 //! Which group takes which part of the need: groups in order of cost, the cheapest first. Pure.
 //!
-//! What is there stays where it is: busy and booting instances first, then idle ones, then launches that AWS still
+//! What is there is counted where it is: busy and booting instances first, then idle ones, then launches that AWS still
 //! owes. Only what is missing then is launched, in the cheapest group that has room and delivers. A group that AWS
 //! is short of gets no more than it has while another one can take the rest.
 
@@ -10,18 +10,24 @@ use crate::decide::{Capacity, Share};
 /// of what is beyond all limits.
 #[must_use]
 pub fn shares(needed: u32, most: u32, groups: &[Capacity]) -> Vec<Share> {
-    let mut shares: Vec<u32> = groups.iter().map(|group| group.held.max(group.min)).collect();
-    let placed = shares.iter().fold(0u32, |sum, n| sum.saturating_add(*n));
-    let mut missing = needed.min(most).saturating_sub(placed);
-    for reach in [idle, owed, room, room_of_short] {
+    let there = groups.iter().fold(0u32, |sum, group| sum.saturating_add(base(group)));
+    let mut missing = needed.min(most.max(there));
+    let mut beyond = needed - missing;
+    let mut shares = vec![0; groups.len()];
+    for reach in [base, idle, owed, room, room_of_short] {
         for (share, group) in shares.iter_mut().zip(groups) {
             let more = reach(group).saturating_sub(*share).min(missing);
-            *share = share.saturating_add(more);
+            *share += more;
             missing -= more;
         }
     }
-    let mut beyond = missing.saturating_add(needed.saturating_sub(most.max(placed)));
+    beyond += missing;
     shares.into_iter().map(|instances| Share { instances, beyond: std::mem::take(&mut beyond) }).collect()
+}
+
+/// What stays whatever is needed.
+fn base(group: &Capacity) -> u32 {
+    group.held.max(group.min)
 }
 
 /// All that is there, idle ones too.
@@ -71,7 +77,7 @@ mod tests {
             ("a short group keeps what it has", 3, [short(group(3, 1, 0)), group(0, 0, 0)], [1, 2]),
             ("nobody else has room", 7, [short(group(3, 1, 0)), group(0, 0, 0)], [2, 5]),
             ("all are short", 3, [short(group(3, 1, 0)), short(group(0, 0, 0))], [3, 0]),
-            ("short and no longer needed", 0, [short(group(3, 1, 0)), group(2, 2, 0)], [1, 2]),
+            ("short and no longer needed", 0, [short(group(3, 1, 0)), group(2, 2, 0)], [0, 0]),
         ];
         for (name, needed, groups, expected) in cases {
             assert_eq!(instances(&shares(needed, 20, &groups)), expected, "{name}");
@@ -119,20 +125,19 @@ mod tests {
         #[test]
         fn all_of_the_need_is_placed_or_told(needed in 0u32..40, most in 0u32..30, groups in any_groups()) {
             let shares = shares(needed, most, &groups);
-            let base: u32 = groups.iter().map(|g| g.held.max(g.min)).sum();
+            let there: u32 = groups.iter().map(base).sum();
             let placed: u32 = shares.iter().map(|share| share.instances).sum();
             let beyond: u32 = shares.iter().map(|share| share.beyond).sum();
-            prop_assert_eq!(placed + beyond, needed.max(base));
-            prop_assert!(placed <= most.max(base), "no more than allowed, but for what is there already");
+            prop_assert_eq!(placed + beyond, needed);
+            prop_assert!(placed <= most.max(there), "no more than allowed, but for what is there already");
         }
 
         #[test]
-        fn no_group_is_asked_beneath_what_it_holds_or_past_its_room(
+        fn no_group_is_asked_past_its_room(
             needed in 0u32..40, most in 0u32..20, groups in any_groups()
         ) {
             for (share, group) in shares(needed, most, &groups).iter().zip(&groups) {
-                let base = group.held.max(group.min);
-                prop_assert!((base..=base.max(group.max)).contains(&share.instances));
+                prop_assert!(share.instances <= base(group).max(group.max));
             }
         }
 
