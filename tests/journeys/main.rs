@@ -4,6 +4,7 @@
 
 mod always_on;
 mod bake;
+mod boot;
 mod build_ami;
 mod busy;
 mod containers;

@@ -138,6 +138,7 @@ async fn every_parameter_reaches_what_it_is_for() {
         ),
         ("terminating-hook: \"terminating\"", "idle-period: 7m"),
         ("secrets-region: \"us-east-1\"", "idle-period: never"),
+        ("launching-hook: \"launching\"", "signal-resource: \"Group\""),
         ("log-group-prefix: \"\"", "log-group-prefix: \"/buildkite\""),
         ("log-retention-days: 14", "log-retention-days: 90"),
     ] {

@@ -95,6 +95,9 @@ impl Group {
     /// Begins the end of an instance.
     pub(super) fn retire(&mut self, id: &str, ending: Ending, now: Timestamp) {
         let before = self.capacity();
+        if ending == Ending::Abandoned {
+            self.abandoned = Some(now);
+        }
         let why = match ending {
             Ending::ScaleIn => format!(
                 "{}At {now:.0} an instance was taken out of service in response to a difference between desired \

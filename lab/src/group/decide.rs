@@ -16,6 +16,9 @@ use super::model::{Group, Lifecycle, Member, Wait};
 /// keeps an image that cannot boot from being launched over and over without a pause.
 const HEALTH_COUNTS_AFTER: SignedDuration = SignedDuration::from_secs(10);
 
+/// A launch that was given up is made good no sooner: it takes AWS that long to bring a machine up.
+const LAUNCH_AFTER_ABANDONED: SignedDuration = SignedDuration::from_secs(10);
+
 /// Why an instance is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -75,6 +78,11 @@ pub fn reconcile(group: &Group, now: Timestamp) -> Vec<Step> {
     let capacity = group.capacity() - going.len();
     let wanted = group.desired.min(group.definition.max) as usize;
     if capacity < wanted {
+        let gives_up = |step: &Step| matches!(step, Step::Retire { ending: Ending::Abandoned, .. });
+        let gave_up = group.abandoned.is_some_and(|at| now < later(at, LAUNCH_AFTER_ABANDONED));
+        if gave_up || steps.iter().any(gives_up) {
+            return steps;
+        }
         steps.extend(launches(group, wanted - capacity));
     } else {
         steps.extend(scale_in(group, capacity - wanted, &going));

@@ -194,12 +194,16 @@ fn an_abandoned_launch_is_ended_and_replaced() {
     settle(&mut group, &mut 0, at(0));
     assert_eq!(states(&group), [("i-0".into(), "Pending:Wait")]);
     group.complete("i-0", "ready", false, at(1)).unwrap();
-    settle(&mut group, &mut 1, at(1));
+    settle(&mut group, &mut 1, at(10));
+    assert_eq!(states(&group), [], "not at once: an image that cannot boot would be a storm");
+    settle(&mut group, &mut 1, at(11));
     assert_eq!(states(&group), [("i-1".into(), "Pending:Wait")]);
-    settle(&mut group, &mut 2, at(61));
-    assert_eq!(states(&group), [("i-2".into(), "Pending:Wait")], "silence abandons");
-    group.complete("i-2", "ready", true, at(62)).unwrap();
-    settle(&mut group, &mut 3, at(62));
+    settle(&mut group, &mut 2, at(71));
+    assert_eq!(states(&group), [], "silence abandons");
+    settle(&mut group, &mut 2, at(81));
+    assert_eq!(states(&group), [("i-2".into(), "Pending:Wait")]);
+    group.complete("i-2", "ready", true, at(82)).unwrap();
+    settle(&mut group, &mut 3, at(82));
     assert_eq!(states(&group), [("i-2".into(), "InService")]);
 }
 

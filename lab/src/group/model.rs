@@ -246,6 +246,8 @@ pub struct Group {
     pub members: Vec<Member>,
     /// History, oldest first.
     pub activities: Vec<Activity>,
+    /// When a launch was given up last.
+    pub abandoned: Option<Timestamp>,
 }
 
 impl Group {
@@ -253,7 +255,14 @@ impl Group {
     #[must_use]
     pub fn new(definition: Definition) -> Self {
         let desired = definition.min;
-        Self { definition, desired, reason: String::new(), members: Vec::new(), activities: Vec::new() }
+        Self {
+            definition,
+            desired,
+            reason: String::new(),
+            members: Vec::new(),
+            activities: Vec::new(),
+            abandoned: None,
+        }
     }
 
     /// Takes a new definition. Desired capacity is moved into the new limits.
