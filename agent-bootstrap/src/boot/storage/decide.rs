@@ -95,6 +95,10 @@ fn array(disks: &[Device], mount_point: &Path, filesystem: Filesystem) -> Result
             [first, others @ ..]
                 if arrays.len() == disks.len() && others.iter().all(|a| a.path == first.path) =>
             {
+                // Each disk shows the array; if one shows more than another, blank is not certain.
+                if others.iter().any(|a| a != first) {
+                    return Err(foreign(first, "an array that looks different from each of its disks"));
+                }
                 volume(first, mount_point, filesystem)
             }
             [first, ..] => Err(foreign(first, "an array of other disks too")),
