@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - [`own`]: starts dockerd without touching the machine's network; labs share it, the last one to leave ends it.
+//! - [`mounts`]: mounts of a program's own, in a chroot too.
 //! - [`base`]: the image that AMIs are built from.
 //! - [`images`]: what the engine keeps.
 //! - [`ami`]: the lab's own AMI, by the provisioners of the real one.
@@ -15,6 +16,7 @@ pub mod build_instance;
 pub mod container;
 mod guard;
 mod images;
+mod mounts;
 pub(crate) mod own;
 mod owner;
 
@@ -28,6 +30,7 @@ use nix::fcntl::Flock;
 
 use crate::children::Child;
 pub use guard::guard_when_asked;
+pub use mounts::own_mounts_when_asked;
 use owner::Owner;
 
 /// Where an engine answers when nobody says otherwise.

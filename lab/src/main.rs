@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Before anything else, and before any thread: the same program supervises the lab's helpers,
-    // guards its containers, and begins inside of them.
+    // guards its containers, begins inside of them, and gives dockerd mounts of its own.
     if let Some(code) = lab::children::supervise_when_asked(std::env::args_os()) {
         return code;
     }
@@ -12,6 +12,9 @@ fn main() -> ExitCode {
         return code;
     }
     if let Some(code) = lab::engine::guard_when_asked(std::env::args_os()) {
+        return code;
+    }
+    if let Some(code) = lab::engine::own_mounts_when_asked(std::env::args_os()) {
         return code;
     }
     lab::cli::main()

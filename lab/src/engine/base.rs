@@ -10,8 +10,8 @@ use futures::StreamExt as _;
 use nix::fcntl::FlockArg;
 use sha2::{Digest as _, Sha256};
 
-use super::{Engine, own};
-use crate::children::Helper;
+use super::{Engine, mounts, own};
+use crate::children::{Helper, lab_program};
 
 /// The image's name.
 pub const BASE: &str = "tidemark-base:debian13";
@@ -73,10 +73,10 @@ impl Engine {
     async fn debootstrap(&self, root: &Path) -> Result<()> {
         let log = self.folder().join("debootstrap.log");
         let _ = std::fs::remove_file(&log);
-        let words = ["--mount", "--propagation", "slave", "sh", "-c", DEBOOTSTRAP, "debootstrap"];
+        let words = [mounts::VERB, "sh", "-c", DEBOOTSTRAP, "debootstrap"];
         let packages = PACKAGES.join(",");
         let path = std::env::var("PATH").unwrap_or_default();
-        let mut made = Helper::new("unshare", self.folder(), &log)
+        let mut made = Helper::new(lab_program()?, self.folder(), &log)
             .args(words)
             .args([root.as_os_str()])
             .args([SUITE, &mirror(), &packages])

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 
-use super::connect;
+use super::{connect, mounts};
 use crate::children::{self, lab_program};
 
 /// The programs of dockerd, and those that start it.
-const PROGRAMS: [&str; 5] = ["dockerd", "containerd", "runc", "unshare", "setsid"];
+const PROGRAMS: [&str; 4] = ["dockerd", "containerd", "runc", "setsid"];
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// dockerd needs a second; on a busy machine with a slow disk some more.
 const START: Duration = Duration::from_secs(60);
@@ -93,6 +93,9 @@ pub(crate) fn lock(file: &Path, how: FlockArg) -> Result<Flock<File>> {
 /// Waits until an engine that nobody uses any more has ended. Another lab's use ends the wait, and so does too long a
 /// time: nothing depends on it, but who ends a lab finds nothing of it.
 pub(super) fn until_ended(folder: &Path) {
+    if !users_file(folder).exists() {
+        return;
+    }
     let begun = Instant::now();
     while begun.elapsed() < END && std::os::unix::net::UnixStream::connect(folder.join("docker.sock")).is_ok()
     {
@@ -117,17 +120,8 @@ fn try_lock(file: &Path, how: FlockArg) -> Option<Flock<File>> {
     Flock::lock(File::open(file).ok()?, how).ok()
 }
 
-/// Has this process another root than the machine's first one? Unknown is no.
-fn is_chroot() -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let id = |path: &str| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
-    id("/").zip(id("/proc/1/root/")).is_some_and(|(own, first)| own != first)
-}
-
 fn possible() -> Result<()> {
     ensure!(nix::unistd::Uid::effective().is_root(), "it needs root");
-    // dockerd starts there, but what runs in its containers does not see what it writes: not understood yet.
-    ensure!(!is_chroot(), "the lab's own dockerd does not work in a chroot");
     let folders: Vec<PathBuf> = std::env::split_paths(PATH).collect();
     let missing = PROGRAMS.iter().filter(|name| !folders.iter().any(|f| f.join(name).is_file()));
     let missing: Vec<&str> = missing.copied().collect();
@@ -143,8 +137,9 @@ fn keep(folder: &Path, socket: &Path) -> Result<()> {
     // A socket of an engine that was ended the hard way.
     let _ = std::fs::remove_file(socket);
     let mut keeper = Command::new("setsid");
-    keeper.arg("--fork").arg(lab_program()?).args(children::while_used(&users_file(folder)));
-    keeper.args(["unshare", "--mount", "--propagation", "slave", "sh", "-c", START_DOCKERD, "dockerd"]);
+    let lab = lab_program()?;
+    keeper.arg("--fork").arg(&lab).args(children::while_used(&users_file(folder)));
+    keeper.arg(&lab).args([mounts::VERB, "sh", "-c", START_DOCKERD, "dockerd"]);
     keeper.arg(folder.join("data"));
     keeper.arg(format!("--host=unix://{}", socket.display()));
     keeper.args(["--exec-root=/run/docker", "--pidfile=/run/docker/docker.pid"]);
@@ -188,7 +183,8 @@ fn reason_of_end(log: &str) -> Option<&str> {
     if let Some(end) = lines.iter().position(|line| line.starts_with("lab: dockerd ended")) {
         return Some(lines[end.saturating_sub(1)]);
     }
-    lines.into_iter().find(|line| line.starts_with("unshare:"))
+    let before = format!("lab: {}:", mounts::VERB);
+    lines.into_iter().find(|line| line.starts_with(&before))
 }
 
 #[cfg(test)]
@@ -196,9 +192,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nobody_waits_for_an_engine_that_never_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let begun = Instant::now();
+        until_ended(folder.path());
+        assert!(begun.elapsed() < END, "an engine of the machine's own leaves no lock in the folder");
+    }
+
+    #[test]
     fn the_reason_is_what_was_said_before_the_end() {
         for (log, reason) in [
             ("time=1 level=info msg=\"Starting up\"\n", None),
+            ("lab: no loop device: images are copied for each instance\n", None),
             (
                 "time=1 level=info\nfailed to start daemon: no overlay\nlab: dockerd ended with 1\n",
                 Some("failed to start daemon: no overlay"),
@@ -208,8 +213,8 @@ mod tests {
                 Some("mount: /run/docker: permission denied."),
             ),
             (
-                "unshare: unshare failed: Operation not permitted\n",
-                Some("unshare: unshare failed: Operation not permitted"),
+                "lab: with-own-mounts: mounts of its own: EPERM: Operation not permitted\n",
+                Some("lab: with-own-mounts: mounts of its own: EPERM: Operation not permitted"),
             ),
         ] {
             assert_eq!(reason_of_end(log), reason, "{log}");
