@@ -123,7 +123,11 @@ async fn run(cli: Cli) -> Result<String> {
                 summary = crate::demo::run(&folder, instances) => summary?,
                 () = stop.asked() => bail!("demo: stopped; its logs are in {}", folder.display()),
             };
-            Ok(format!("{summary}\nreport: {0}/report.json, {0}/timeline.svg\n", folder.display()))
+            let instances = &summary.instances;
+            Ok(format!(
+                "{summary}\ninstances: {instances}\nreport: {0}/report.json, {0}/timeline.svg\n",
+                folder.display()
+            ))
         }
         Verb::Bake => {
             let mut stop = Stop::listen()?;

@@ -31,7 +31,7 @@ const JOBS: usize = 4;
 /// The group's limit.
 const MAXIMUM: &str = "3";
 
-/// The last line of a demo.
+/// The last lines of a demo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// Jobs that passed.
@@ -42,11 +42,13 @@ pub struct Summary {
     pub peak: u32,
     /// Seconds from the first queued job to the group's return to zero.
     pub seconds: u64,
+    /// What they ran on.
+    pub instances: String,
 }
 
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { passed, jobs, peak, seconds } = self;
+        let Self { passed, jobs, peak, seconds, .. } = self;
         let outcome = if passed == jobs {
             format!("{jobs} jobs passed")
         } else {
@@ -73,6 +75,9 @@ pub async fn run(folder: &Path, instances: Wanted) -> Result<Summary> {
         ..LabOptions::default()
     };
     let mut lab = Lab::start(options).await?;
+    if let Some(ami) = lab.ami() {
+        screen.say("lab", &format!("instances boot {ami}"));
+    }
     let outcome = on_the_lab(&mut lab, &folder, &screen).await;
     screen.clear();
     let stopped = lab.stop().await;
@@ -130,6 +135,7 @@ async fn on_the_lab(lab: &mut Lab, folder: &Path, screen: &Screen) -> Result<Sum
     let builds = ci.builds().await?;
     let report = Report {
         elapsed_s: elapsed.as_secs_f64(),
+        instances: instances(lab),
         jobs: ci::lines(&builds),
         capacity,
         metrics: metrics(lab).await?,
@@ -141,6 +147,7 @@ async fn on_the_lab(lab: &mut Lab, folder: &Path, screen: &Screen) -> Result<Sum
         jobs: report.jobs.len(),
         peak: samples.iter().map(|s| s.desired).max().unwrap_or(0),
         seconds: elapsed.as_secs(),
+        instances: report.instances.clone(),
     };
     std::fs::write(folder.join("report.json"), serde_json::to_string_pretty(&report)?)?;
     std::fs::write(folder.join("timeline.svg"), chart::draw(&summary.to_string(), &samples))?;
@@ -174,6 +181,11 @@ async fn verdict(ci: &Ci, report: &Report, summary: Summary) -> Result<Summary> 
         );
     }
     Ok(summary)
+}
+
+/// What the jobs ran on.
+fn instances(lab: &Lab) -> String {
+    lab.ami().map_or_else(|| "processes".to_owned(), |ami| format!("containers of {ami}"))
 }
 
 /// What CloudWatch in the lab holds of the scaler's metrics.

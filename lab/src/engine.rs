@@ -3,14 +3,12 @@
 //! # Layout
 //! - [`own`]: starts dockerd without touching the machine's network; labs share it, the last one to leave ends it.
 //! - [`mounts`]: mounts of a program's own, in a chroot too.
-//! - [`base`]: the image that AMIs are built from.
+//! - [`base`]: the image that AMIs are baked from.
 //! - [`images`]: what the engine keeps.
-//! - [`ami`]: the lab's own AMI, by the provisioners of the real one.
 //! - [`container`]: a container that systemd runs in.
 //! - [`build_instance`]: what Packer builds an AMI on, and the AMI it becomes.
 //! - [`owner`], [`guard`]: whose a container is, and that none outlives its lab.
 
-pub mod ami;
 pub mod base;
 pub mod build_instance;
 pub mod container;

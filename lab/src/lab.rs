@@ -9,18 +9,19 @@ use anyhow::{Context, Result};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::bake::{Baked, bake};
 use crate::build_server::BuildServer;
 use crate::endpoint::{ACCOUNT, Endpoint};
 use crate::group::service::Groups;
 use crate::imds::RoleSessions;
-use crate::instances::containers::{ContainerInstances, OwnAmi};
+use crate::instances::containers::ContainerInstances;
 use crate::instances::kind::{InstanceKind, LabInstances};
 use crate::instances::processes::ProcessInstances;
 use crate::instances::{Site, programs};
 use crate::moto::Moto;
 use crate::readback::Readback;
 use crate::schedule::{Schedules, Workshop};
-use crate::stack::{Stack, StackOrder, Stacks};
+use crate::stack::{NO_IMAGE, Stack, StackOrder, Stacks};
 
 /// The lab's region.
 pub const REGION: &str = "us-east-1";
@@ -50,6 +51,7 @@ pub struct Lab {
     schedules: Arc<Schedules>,
     groups: Arc<Groups>,
     instances: LabInstances,
+    ami: Option<Baked>,
     services: watch::Sender<Vec<SocketAddr>>,
     stacks: Arc<Stacks>,
     endpoint: Arc<Endpoint>,
@@ -97,7 +99,7 @@ impl Lab {
             environment: options.instance_environment,
         };
         let services = watch::Sender::new(vec![address_of(endpoint.url())?]);
-        let instances = instances(options.instances, site, &services, Arc::clone(&sessions)).await?;
+        let (instances, ami) = instances(options.instances, site, &services, Arc::clone(&sessions)).await?;
         let readback = Readback::new(moto.url(), REGION).await;
         let groups = Groups::new(Box::new(readback.clone()), instances.port());
         endpoint.set_autoscaling(Arc::clone(&groups) as Arc<_>);
@@ -114,7 +116,7 @@ impl Lab {
         }
         let session = session(&endpoint).await;
         let stacks = Arc::new(Stacks::new(session, readback, Arc::clone(&groups), Arc::clone(&schedules)));
-        stacks.prepare().await?;
+        stacks.prepare(ami.as_ref().map_or(NO_IMAGE, |baked| &baked.ami)).await?;
         let tasks = Tasks(vec![
             tokio::spawn(Arc::clone(&groups).run()),
             tokio::spawn(Arc::clone(&stacks).follow(Arc::clone(&endpoint))),
@@ -125,6 +127,7 @@ impl Lab {
             schedules,
             groups,
             instances,
+            ami,
             services,
             stacks,
             endpoint,
@@ -168,6 +171,12 @@ impl Lab {
     #[must_use]
     pub fn instances(&self) -> &LabInstances {
         &self.instances
+    }
+
+    /// What container instances boot; process instances have no AMI.
+    #[must_use]
+    pub fn ami(&self) -> Option<&Baked> {
+        self.ami.as_ref()
     }
 
     /// Lets instances reach a service of this machine, such as a git server, under the address that it has here.
@@ -275,22 +284,21 @@ fn prepared(folder: &Path) -> Result<PathBuf> {
     folder.canonicalize().with_context(|| format!("lab's folder {}", folder.display()))
 }
 
-/// Instances of this kind; an engine gets the lab's AMI first.
+/// Instances of this kind, and the AMI of containers, which is baked if need be.
 async fn instances(
     kind: InstanceKind,
     site: Site,
     services: &watch::Sender<Vec<SocketAddr>>,
     sessions: Arc<dyn RoleSessions>,
-) -> Result<LabInstances> {
+) -> Result<(LabInstances, Option<Baked>)> {
     match kind {
         InstanceKind::Processes => {
-            Ok(LabInstances::Processes(Arc::new(ProcessInstances::new(site, sessions))))
+            Ok((LabInstances::Processes(Arc::new(ProcessInstances::new(site, sessions))), None))
         }
         InstanceKind::Containers(engine) => {
-            let image = engine.local_ami(&site.programs, |what| tracing::info!("{what}")).await?;
-            let ami = OwnAmi { id: crate::stack::IMAGE.to_owned(), image };
-            let all = ContainerInstances::new(site, engine, ami, services.subscribe(), sessions);
-            Ok(LabInstances::Containers(Arc::new(all)))
+            let ami = bake(&engine, &site.programs, &|what| tracing::info!("{what}")).await?;
+            let all = ContainerInstances::new(site, engine, services.subscribe(), sessions);
+            Ok((LabInstances::Containers(Arc::new(all)), Some(ami)))
         }
     }
 }

@@ -16,9 +16,10 @@ use crate::group::service::Groups;
 use crate::readback::Readback;
 use crate::schedule::Schedules;
 
-/// Where the template looks for its AMI, and what it finds there in the lab.
+/// Where the template looks for its AMI.
 pub const IMAGE_PARAMETER: &str = "/tidemark/ami/debian13/amd64";
-pub(crate) const IMAGE: &str = "ami-0123456789abcdef0";
+/// What it finds there where instances are processes, which boot no image.
+pub(crate) const NO_IMAGE: &str = "ami-0123456789abcdef0";
 /// The bucket for Lambda code, and its key.
 const CODE_BUCKET: &str = "tidemark-lab-code";
 const CODE_KEY: &str = "latest/scaler.zip";
@@ -81,12 +82,12 @@ impl Stacks {
         Self { session, readback, groups, schedules }
     }
 
-    /// What every account of a user has before a stack: the AMI's parameter, the bucket with the scaler's code.
+    /// What every account of a user has before a stack: the parameter with this AMI, the bucket with the scaler's code.
     ///
     /// # Errors
     /// The endpoint refuses.
-    pub async fn prepare(&self) -> Result<()> {
-        self.use_image(IMAGE).await?;
+    pub async fn prepare(&self, ami: &str) -> Result<()> {
+        self.use_image(ami).await?;
         let s3 = self.session.s3();
         let bucket = s3.create_bucket().bucket(CODE_BUCKET).send().await;
         bucket.map_err(|e| CallError::new(&e, "s3:CreateBucket", CODE_BUCKET))?;

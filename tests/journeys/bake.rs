@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use lab::bake::bake;
+use lab::children::lab_program;
 use lab::engine::build_instance::{AMI, BuildInstance};
 use lab::engine::container::{Container, ContainerOrder, ENGINE_INSIDE, Network};
 use lab::engine::{Engine, folder_beside};
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 use crate::lone_cloud::Said;
 
-/// A lab and an engine; none where no engine can run or Packer has no package: the test says that it was skipped.
+/// A lab and an engine; none where no engine can run or Packer has no package, which is a failure on CI.
 async fn workshop() -> Option<(Lab, Engine)> {
     let lab = Lab::start(LabOptions::default()).await.unwrap();
     let packer = Command::new("packer").arg("version").output();
@@ -22,6 +23,7 @@ async fn workshop() -> Option<(Lab, Engine)> {
         (Err(reason), _) => reason.to_string(),
         (_, Err(reason)) => format!("no packer: {reason}"),
     };
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "{reason}");
     eprintln!("SKIPPED: {reason}");
     lab.stop().await.unwrap();
     None
@@ -144,5 +146,28 @@ async fn an_image_that_lacks_something_is_not_recorded() {
     let recorded = lab.session().await.ssm().get_parameter().name(IMAGE_PARAMETER).send().await.unwrap();
     assert_eq!(recorded.parameter.unwrap().value.unwrap(), baked.ami, "as before");
     instance.stop().await.unwrap();
+    lab.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_there_is_no_packer_its_provisioners_make_the_image_and_it_says_so() {
+    let Some((lab, engine)) = workshop().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let programs =
+        std::env::split_paths(&path).flat_map(std::fs::read_dir).flatten().map(|p| p.unwrap().path());
+    for program in programs.filter(|program| program.file_name() != Some("packer".as_ref())) {
+        // The first of a name wins, as on PATH.
+        let _ = std::os::unix::fs::symlink(&program, folder.path().join(program.file_name().unwrap()));
+    }
+    let mut bake = tokio::process::Command::new(lab_program().unwrap());
+    let said: Said = bake.arg("bake").env("PATH", folder.path()).output().await.unwrap().into();
+    assert!(said.success, "{said:?}");
+    assert!(said.stderr.contains("made by packer/provision alone, since there is no packer"), "{said:?}");
+    let ami = said.stdout.trim().strip_prefix(&format!("{AMI}:")).unwrap();
+    let still = container(&engine, ami, &["sleep", "infinity"], Vec::new()).await;
+    still.succeed(&["agent-bootstrap", "doctor", "--image"]).await.unwrap();
+    still.succeed(&["skopeo", "--version"]).await.unwrap();
+    still.remove().await.unwrap();
     lab.stop().await.unwrap();
 }

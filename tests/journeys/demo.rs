@@ -21,7 +21,7 @@ const METRICS: [&str; 8] = [
 
 #[tokio::test]
 async fn the_demo_passes_and_its_report_says_who_did_what_when() {
-    passes("processes", "process instances").await;
+    passes("processes", "process instances", "processes").await;
 }
 
 #[tokio::test]
@@ -30,10 +30,13 @@ async fn the_demo_passes_on_containers() {
         return;
     }
     // What a user gets who asks for nothing.
-    passes("auto", "container instances on ").await;
+    let of = passes("auto", "container instances on ", "containers of ami-").await;
+    let packer = Command::new("packer").arg("version").output().await.is_ok();
+    assert!(of.ends_with(if packer { ", baked by Packer" } else { "no packer on PATH" }), "{of}");
 }
 
-async fn passes(instances: &str, named: &str) {
+/// The answer is what it ran on, in the demo's words.
+async fn passes(instances: &str, named: &str, of: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("demo");
     let mut demo = Command::new(lab::children::lab_program().unwrap());
@@ -53,10 +56,13 @@ async fn passes(instances: &str, named: &str) {
     let svg = std::fs::read_to_string(folder.join("timeline.svg")).unwrap();
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
     let report = report(&folder);
+    let of_report = report["instances"].as_str().unwrap().to_owned();
+    assert!(of_report.starts_with(of) && said.contains(&format!("\ninstances: {of_report}\n")), "{said}");
     jobs(&report);
     capacity(&report, peak.parse().unwrap());
     metrics(&report);
     calls(&report);
+    of_report
 }
 
 fn report(folder: &Path) -> Value {

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
 /// The programs that an image holds.
-const PROGRAMS: [&str; 2] = ["agent-bootstrap", "build-agent"];
+pub(super) const PROGRAMS: [&str; 2] = ["agent-bootstrap", "build-agent"];
 
 /// Digests of what goes into an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Recipe {
 }
 
 /// All files below a folder.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

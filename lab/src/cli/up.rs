@@ -62,6 +62,9 @@ async fn start(folder: &Path, args: &UpArgs) -> Result<Lab> {
     eprintln!("lab: {instances}");
     let options = LabOptions { folder: Some(folder.to_owned()), instances, ..LabOptions::default() };
     let mut lab = Lab::start(options).await?;
+    if let Some(ami) = lab.ami() {
+        eprintln!("lab: instances boot {ami}");
+    }
     eprintln!("lab: AWS at {}", lab.endpoint().url());
     let parameters: Vec<(&str, &str)> =
         args.parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();

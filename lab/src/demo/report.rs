@@ -9,6 +9,8 @@ use serde::Serialize;
 pub struct Report {
     /// Seconds from the first queued job to the group's return to zero.
     pub elapsed_s: f64,
+    /// What the jobs ran on: processes, or containers of which AMI.
+    pub instances: String,
     /// Every job, in the order of its queueing.
     pub jobs: Vec<JobLine>,
     /// The group over time: one line for each change.

@@ -1,15 +1,18 @@
 //! A container that systemd runs in, as it does on a machine.
 
 use std::collections::HashMap;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use bollard::body_try_stream;
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecResults};
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum};
 use bollard::query_parameters::{
     CommitContainerOptionsBuilder, CreateContainerOptionsBuilder, LogsOptionsBuilder,
-    RestartContainerOptionsBuilder, StopContainerOptionsBuilder,
+    RestartContainerOptionsBuilder, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use futures::{Stream, StreamExt as _};
 
@@ -73,10 +76,6 @@ impl Container {
             return Err(error).with_context(|| format!("start container {name}"));
         }
         Ok(container)
-    }
-
-    pub(super) fn engine(&self) -> &Engine {
-        &self.engine
     }
 
     /// The engine's id.
@@ -196,6 +195,25 @@ impl Container {
         let config = bollard::models::ContainerConfig::default();
         let made = self.engine.docker().commit_container(options, config).await;
         made.map(drop).with_context(|| format!("image {repository}:{tag} of container {}", self.id))
+    }
+
+    /// Copies what lies in a folder of this machine into one of the container.
+    ///
+    /// # Errors
+    /// The engine refuses.
+    pub(crate) async fn receive(&self, from: &Path, to: &str) -> Result<()> {
+        let what = || format!("copy {} into container {}", from.display(), self.id);
+        let mut tar = tokio::process::Command::new("tar");
+        tar.args(["--owner=0", "--group=0", "-c", "-C"]).arg(from).arg(".");
+        let mut tar = tar.stdout(Stdio::piped()).kill_on_drop(true).spawn().with_context(what)?;
+        let archive = tar.stdout.take().with_context(what)?;
+        let body = body_try_stream(tokio_util::io::ReaderStream::with_capacity(archive, 1 << 20));
+        let options = UploadToContainerOptionsBuilder::default().path(to).build();
+        let docker = self.engine.docker();
+        docker.upload_to_container(&self.id, Some(options), body).await.with_context(what)?;
+        let packed = tar.wait().await.with_context(what)?;
+        ensure!(packed.success(), "{}: tar: {packed}", what());
+        Ok(())
     }
 
     /// Ends it at once and removes it. Harmless for one that is gone.

@@ -1,10 +1,8 @@
 //! Images that an engine keeps.
 
-use std::collections::HashMap;
-
 use anyhow::{Context, Result};
 use bollard::errors::Error;
-use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions};
+use bollard::query_parameters::RemoveImageOptions;
 
 use super::Engine;
 
@@ -30,22 +28,6 @@ impl Engine {
             Ok(_) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
             Err(error) => Err(error).with_context(|| format!("remove image {image}")),
         }
-    }
-
-    /// Removes the images of a repository that are no longer wanted. One that is in use stays until the next time.
-    ///
-    /// # Errors
-    /// The engine does not answer.
-    pub(super) async fn remove_others(&self, repository: &str, wanted: &str) -> Result<()> {
-        let filters = HashMap::from([("reference", vec![repository])]);
-        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
-        let found = self.docker().list_images(Some(options)).await.context("list of images")?;
-        for image in found.into_iter().flat_map(|image| image.repo_tags).filter(|name| name != wanted) {
-            if let Err(error) = self.remove_image(&image).await {
-                tracing::debug!(image, "kept: {error:#}");
-            }
-        }
-        Ok(())
     }
 
     /// The label that an image was made with; none when there is no such image, or no such label.

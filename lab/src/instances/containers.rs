@@ -31,20 +31,10 @@ use wires::{Services, Wires};
 /// How long an instance that is terminated may take to power off; EC2 gives some minutes.
 const POWER_OFF: Duration = Duration::from_secs(5);
 
-/// An AMI that no build made: what the lab's account has from the beginning.
-#[derive(Debug, Clone)]
-pub struct OwnAmi {
-    /// Its id.
-    pub id: String,
-    /// Its image on the engine.
-    pub image: String,
-}
-
 /// Instances as containers of an engine.
 pub struct ContainerInstances {
     site: Site,
     engine: Engine,
-    own_ami: OwnAmi,
     services: Services,
     sessions: Arc<dyn RoleSessions>,
     addresses: Addresses,
@@ -67,15 +57,9 @@ impl Drop for Running {
 impl ContainerInstances {
     /// None yet. `services` are the addresses that instances reach.
     #[must_use]
-    pub fn new(
-        site: Site,
-        engine: Engine,
-        own_ami: OwnAmi,
-        services: Services,
-        sessions: Arc<dyn RoleSessions>,
-    ) -> Self {
+    pub fn new(site: Site, engine: Engine, services: Services, sessions: Arc<dyn RoleSessions>) -> Self {
         let (addresses, running) = (Addresses::default(), Mutex::default());
-        Self { site, engine, own_ami, services, sessions, addresses, running }
+        Self { site, engine, services, sessions, addresses, running }
     }
 
     /// The folder of an instance on this machine, with `console.log`. It stays when the instance has ended.
@@ -164,9 +148,6 @@ impl ContainerInstances {
         let built = format!("{AMI}:{ami}");
         if self.engine.has_image(&built).await? {
             return Ok(built);
-        }
-        if ami == self.own_ami.id {
-            return Ok(self.own_ami.image.clone());
         }
         bail!("InvalidAMIID.NotFound: the engine has no image {built}")
     }

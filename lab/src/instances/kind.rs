@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::containers::ContainerInstances;
 use super::processes::ProcessInstances;
 use super::{Instances, programs};
+use crate::bake::bake;
 use crate::engine::{Engine, folder_beside};
 use crate::imds::Notices;
 
@@ -33,19 +34,19 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    /// The kind that is possible, with the lab's AMI on its engine. `say` hears what takes long, and why there are no
+    /// The kind that is possible, with an AMI baked on its engine. `say` hears what takes long, and why there are no
     /// containers.
     ///
     /// # Errors
-    /// Containers are asked for, and there is no engine, or the AMI cannot be made.
-    pub async fn choose(self, say: impl Fn(&str)) -> Result<InstanceKind> {
+    /// Containers are asked for, and there is no engine, or the AMI cannot be baked.
+    pub async fn choose(self, say: impl Fn(&str) + Sync) -> Result<InstanceKind> {
         if self == Self::Processes {
             return Ok(InstanceKind::Processes);
         }
         let programs = programs()?;
         let found = async {
             let engine = Engine::find(&folder_beside(&programs)).await?;
-            engine.local_ami(&programs, &say).await?;
+            bake(&engine, &programs, &say).await?;
             anyhow::Ok(engine)
         };
         match found.await {
