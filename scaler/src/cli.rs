@@ -87,6 +87,7 @@ impl Scaler {
             policy: self.config.policy,
             most: self.config.most,
             patience: self.config.patience,
+            probe_after: self.config.probe_after,
             dry_run,
             publish: self.config.publish && due,
         };

@@ -33,6 +33,8 @@ pub struct Config {
     pub most: u32,
     /// How long AWS may owe launches.
     pub patience: Patience,
+    /// After three failed boots, the pause before another one is tried; later pauses are longer.
+    pub probe_after: SignedDuration,
     /// The owner's wishes.
     pub policy: Policy,
     /// Publish metrics to CloudWatch.
@@ -156,6 +158,7 @@ impl Config {
                 launch: reader.period("LAUNCH_PATIENCE", "60s"),
                 retry_after: reader.period("SHORTAGE_RETRY_AFTER", "10m"),
             },
+            probe_after: reader.period("PROBE_AFTER", "1m"),
             policy: Policy {
                 agents_per_instance: reader.parsed(
                     "AGENTS_PER_INSTANCE",
@@ -202,6 +205,7 @@ mod tests {
         assert!(config.policy.scale_in && config.policy.scale_out && config.publish);
         assert_eq!((config.groups.as_slice(), config.most), (&["g".to_owned()][..], u32::MAX));
         assert_eq!((config.patience.launch.as_secs(), config.patience.retry_after.as_secs()), (60, 600));
+        assert_eq!(config.probe_after.as_secs(), 60);
         assert_eq!((config.interval.as_secs(), config.invocation.as_secs()), (10, 50));
     }
 

@@ -54,6 +54,9 @@ pub struct Capacity {
     /// Does AWS not launch what is desired here ([`crate::shortage`])? Then what it still owes can be called off.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub short: bool,
+    /// The most that may be desired while boots keep failing here ([`crate::brake`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<u32>,
 }
 
 impl Capacity {
@@ -61,6 +64,20 @@ impl Capacity {
     #[must_use]
     pub fn owed(&self) -> u32 {
         self.desired.saturating_sub(self.live)
+    }
+
+    /// The most that may be desired now: the upper limit, less while boots keep failing, but for the lower limit.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.ceiling.map_or(self.max, |ceiling| ceiling.max(self.min).min(self.max))
+    }
+
+    /// Instances that stay whatever is needed. One that boots stays, too, but not where boots keep failing: it runs no
+    /// job yet, and it shall have no successor.
+    #[must_use]
+    pub fn stays(&self) -> u32 {
+        let held = self.ceiling.map_or(self.held, |_| self.held.min(self.limit()));
+        held.max(self.min)
     }
 
     /// By how much desired capacity may fall at once.
@@ -104,6 +121,8 @@ pub enum Reason {
     Surplus,
     /// AWS does not launch what is desired here; another group gets it.
     Short,
+    /// Boots keep failing.
+    BootsFail,
     /// Desired is above need, but every instance is protected: busy, booting, or not idle for long enough.
     AllHeld,
     /// Desired lies outside the group's limits.
@@ -121,6 +140,7 @@ impl fmt::Display for Reason {
             Self::Need => "jobs need more instances",
             Self::AtMaximum => "jobs need more instances than the group's maximum",
             Self::Short => "AWS does not launch what is desired here: another group gets it",
+            Self::BootsFail => "boots keep failing: one instance at a time is tried, after growing pauses",
             Self::Surplus => "idle instances without protection can go",
             Self::AllHeld => "no idle instance has given up its protection yet",
             Self::OutsideLimits => "desired capacity lies outside the group's limits",
@@ -179,18 +199,23 @@ pub struct Share {
 pub fn decide(policy: &Policy, share: Share, group: &Capacity) -> Plan {
     let needed = share.instances;
     let at_maximum = needed > group.max || share.beyond > 0;
+    let limit = group.limit();
     let plan = |step, reason| Plan { step, reason, needed: needed.saturating_add(share.beyond) };
     let from = group.desired;
-    let wanted = needed.clamp(group.min, group.max.max(group.min));
+    let wanted = needed.clamp(group.min, limit.max(group.min));
 
     // Protected instances stay whatever is desired; desiring fewer only delays what AWS then does at a bad moment.
-    let floor = group.held.min(group.max).max(group.min);
+    let floor = group.stays().min(limit).max(group.min);
     let goal = wanted.max(floor);
     if goal > from {
         let reason = if from < group.min {
             Reason::OutsideLimits
         } else if wanted > from {
-            if at_maximum { Reason::AtMaximum } else { Reason::Need }
+            match () {
+                () if group.ceiling.is_some() => Reason::BootsFail,
+                () if at_maximum => Reason::AtMaximum,
+                () => Reason::Need,
+            }
         } else {
             Reason::ProtectedAboveDesired
         };
@@ -203,8 +228,12 @@ pub fn decide(policy: &Policy, share: Share, group: &Capacity) -> Plan {
     if from > group.max {
         return plan(Step::ScaleIn { from, to: goal.max(group.max) }, Reason::OutsideLimits);
     }
+    if from > limit && policy.scale_in {
+        return plan(Step::ScaleIn { from, to: limit }, Reason::BootsFail);
+    }
     if goal == from {
         let reason = match () {
+            () if group.ceiling.is_some() => Reason::BootsFail,
             () if at_maximum => Reason::AtMaximum,
             () if wanted < from => Reason::AllHeld,
             () => Reason::Enough,

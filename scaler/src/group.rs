@@ -1,10 +1,17 @@
 //! The group, by the Auto Scaling API.
 
-use aws::autoscaling::types::Instance;
+use aws::autoscaling::primitives::DateTime;
+use aws::autoscaling::types::{self, Instance, LaunchTemplateSpecification};
 use aws::{CallError, Session, autoscaling};
+use jiff::Timestamp;
 
+use crate::boots::{Activity, Boot, boots};
+use crate::brake::Seen;
 use crate::decide::Capacity;
 use crate::tick::{Group, Problem};
+
+/// The most that one answer holds: some fifty boots, of which a few tell enough.
+const ACTIVITIES: i32 = 100;
 
 /// One Auto Scaling group.
 #[derive(Debug, Clone)]
@@ -23,7 +30,7 @@ impl AutoScalingGroup {
 }
 
 impl Group for AutoScalingGroup {
-    async fn describe(&self) -> Result<Capacity, Problem> {
+    async fn describe(&self) -> Result<Seen, Problem> {
         let answer = self
             .client
             .describe_auto_scaling_groups()
@@ -42,7 +49,31 @@ impl Group for AutoScalingGroup {
         })?;
         let [min, max, desired] = [group.min_size(), group.max_size(), group.desired_capacity()]
             .map(|size| u32::try_from(size.unwrap_or(0)).unwrap_or(0));
-        Ok(capacity(min, max, desired, group.instances()))
+        let instances = group.instances();
+        let those = |wanted: fn(&str) -> bool| {
+            let state = |i: &Instance| i.lifecycle_state().is_some_and(|s| wanted(s.as_str()));
+            let ids = instances.iter().filter(|i| state(i)).filter_map(|i| i.instance_id());
+            ids.map(str::to_owned).collect()
+        };
+        Ok(Seen {
+            capacity: capacity(min, max, desired, instances),
+            launches_from: launches_from(group),
+            booting: those(|state| state.starts_with("Pending")),
+            serving: those(|state| state == "InService"),
+        })
+    }
+
+    async fn boots(&self) -> Result<Vec<Boot>, Problem> {
+        let answer = self
+            .client
+            .describe_scaling_activities()
+            .auto_scaling_group_name(&self.name)
+            .max_records(ACTIVITIES)
+            .send()
+            .await
+            .map_err(|e| CallError::new(&e, "autoscaling:DescribeScalingActivities", &self.name))?;
+        let activities: Vec<Activity> = answer.activities().iter().filter_map(activity).collect();
+        Ok(boots(&activities))
     }
 
     async fn set_desired(&self, desired: u32) -> Result<(), Problem> {
@@ -59,6 +90,33 @@ impl Group for AutoScalingGroup {
             .map_err(|e| CallError::new(&e, "autoscaling:SetDesiredCapacity", &self.name))?;
         Ok(())
     }
+}
+
+/// Launch template and version, from wherever the group has them. `$Latest` and `$Default` never change.
+fn launches_from(group: &types::AutoScalingGroup) -> Option<String> {
+    let mixed = group.mixed_instances_policy().and_then(|policy| policy.launch_template());
+    let mixed = mixed.and_then(|template| template.launch_template_specification());
+    let named = |template: &LaunchTemplateSpecification| {
+        let template_is = template.launch_template_id().or(template.launch_template_name());
+        format!("{}:{}", template_is.unwrap_or_default(), template.version().unwrap_or_default())
+    };
+    group.launch_template().or(mixed).map(named)
+}
+
+fn activity(told: &types::Activity) -> Option<Activity> {
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    Some(Activity {
+        description: text(told.description()),
+        cause: text(told.cause()),
+        status: told.status_code().map(|code| code.as_str().to_owned()).unwrap_or_default(),
+        message: text(told.status_message()),
+        start: time(told.start_time()?)?,
+        end: told.end_time().and_then(time),
+    })
+}
+
+fn time(told: &DateTime) -> Option<Timestamp> {
+    Timestamp::new(told.secs(), i32::try_from(told.subsec_nanos()).ok()?).ok()
 }
 
 /// Counts instances by what scale-in may do with them. Pure.
@@ -124,7 +182,8 @@ mod tests {
                 in_service: 2,
                 held: 3,
                 releasable: 1,
-                short: false
+                short: false,
+                ceiling: None,
             }
         );
     }

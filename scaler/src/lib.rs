@@ -2,12 +2,15 @@
 //!
 //! # Layout
 //! - [`decide`]: pure. Policy and what was observed become a [`decide::Plan`] with its reason.
+//! - [`boots`], [`brake`]: pure. How a group's last boots ended, and that failing ones are not repeated for ever.
 //! - [`share`]: pure. Which group takes which part of the need; [`shortage`] remembers where AWS does not deliver.
 //! - [`tick`]: one observe-decide-apply over the three ports [`tick::JobCounts`], [`tick::Group`], [`tick::Metrics`].
 //! - [`job_counts`], [`group`], [`metrics`]: the adapters (agent API, Auto Scaling, CloudWatch).
 //! - [`pace`]: pure. When the next tick and the next publication are due.
 //! - [`lambda`], [`cli`]: the three callers of a tick: `lambda`, `run`, `once`.
 
+pub mod boots;
+pub mod brake;
 pub mod cli;
 pub mod config;
 pub mod decide;

@@ -27,8 +27,14 @@ impl CloudWatchMetrics {
 }
 
 impl Metrics for CloudWatchMetrics {
-    async fn publish(&self, queue: &str, counts: &Counts, at: Timestamp) -> Result<(), Problem> {
-        let data = data(queue, counts, at);
+    async fn publish(
+        &self,
+        queue: &str,
+        counts: &Counts,
+        boots_failing: u64,
+        at: Timestamp,
+    ) -> Result<(), Problem> {
+        let data = data(queue, counts, boots_failing, at);
         self.client
             .put_metric_data()
             .namespace(NAMESPACE)
@@ -41,10 +47,10 @@ impl Metrics for CloudWatchMetrics {
 }
 
 /// Names and values. Percentages and counts come from one answer of the CI, so they fit together.
-fn values(counts: &Counts) -> [(&'static str, f64, StandardUnit); 8] {
+fn values(counts: &Counts, boots_failing: u64) -> [(&'static str, f64, StandardUnit); 9] {
     let Counts { jobs, agents, .. } = counts;
     // Far below 2^53, where f64 still counts exactly.
-    #[expect(clippy::cast_precision_loss, reason = "counts of jobs and agents")]
+    #[expect(clippy::cast_precision_loss, reason = "counts of jobs, agents and boots")]
     let count = |n: u64| n as f64;
     let busy = if agents.total == 0 { 0.0 } else { 100.0 * count(agents.busy) / count(agents.total) };
     [
@@ -56,11 +62,12 @@ fn values(counts: &Counts) -> [(&'static str, f64, StandardUnit); 8] {
         ("BusyAgentCount", count(agents.busy), StandardUnit::Count),
         ("TotalAgentCount", count(agents.total), StandardUnit::Count),
         ("BusyAgentPercentage", busy, StandardUnit::Percent),
+        ("BootsFailing", count(boots_failing), StandardUnit::Count),
     ]
 }
 
 /// Each metric twice: by `Queue`, and by `Org` and `Queue`, since two organizations may have a queue of one name.
-fn data(queue: &str, counts: &Counts, at: Timestamp) -> Vec<MetricDatum> {
+fn data(queue: &str, counts: &Counts, boots_failing: u64, at: Timestamp) -> Vec<MetricDatum> {
     let by_queue = Dimension::builder().name("Queue").value(queue).build();
     let by_org = Dimension::builder().name("Org").value(&counts.organization).build();
     let when = u64::try_from(at.as_second()).unwrap_or(0);
@@ -68,7 +75,7 @@ fn data(queue: &str, counts: &Counts, at: Timestamp) -> Vec<MetricDatum> {
     [vec![by_queue.clone()], vec![by_org, by_queue]]
         .into_iter()
         .flat_map(|dimensions| {
-            values(counts).map(|(name, value, unit)| {
+            values(counts, boots_failing).map(|(name, value, unit)| {
                 MetricDatum::builder()
                     .metric_name(name)
                     .set_dimensions(Some(dimensions.clone()))
@@ -96,7 +103,7 @@ mod tests {
             agents: Agents { idle: 1, busy: 3, total: 4 },
             poll_after: None,
         };
-        let lines: Vec<String> = data("default", &counts, Timestamp::UNIX_EPOCH)
+        let lines: Vec<String> = data("default", &counts, 4, Timestamp::UNIX_EPOCH)
             .iter()
             .map(|d| {
                 let dimensions: Vec<String> = d
@@ -124,6 +131,6 @@ mod tests {
             agents: Agents::default(),
             poll_after: None,
         };
-        assert!(values(&counts).iter().all(|(_, value, _)| *value == 0.0));
+        assert!(values(&counts, 0).iter().all(|(_, value, _)| *value == 0.0));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! What is there is counted where it is: busy and booting instances first, then idle ones, then launches that AWS still
 //! owes. Only what is missing then is launched, in the cheapest group that has room and delivers. A group that AWS
-//! is short of gets no more than it has while another one can take the rest.
+//! is short of gets no more than it has while another one can take the rest; one whose boots keep failing gets no more
+//! than a probe.
 
 use crate::decide::{Capacity, Share};
 
@@ -27,25 +28,25 @@ pub fn shares(needed: u32, most: u32, groups: &[Capacity]) -> Vec<Share> {
 
 /// What stays whatever is needed.
 fn base(group: &Capacity) -> u32 {
-    group.held.max(group.min)
+    group.stays()
 }
 
 /// All that is there, idle ones too.
 fn idle(group: &Capacity) -> u32 {
-    group.live.min(group.max)
+    group.live.min(group.limit())
 }
 
 fn owed(group: &Capacity) -> u32 {
-    if group.short { 0 } else { group.live.max(group.desired).min(group.max) }
+    if group.short { 0 } else { group.live.max(group.desired).min(group.limit()) }
 }
 
 fn room(group: &Capacity) -> u32 {
-    if group.short { 0 } else { group.max }
+    if group.short { 0 } else { group.limit() }
 }
 
 /// Where nobody else can take it, AWS is asked on.
 fn room_of_short(group: &Capacity) -> u32 {
-    group.max
+    group.limit()
 }
 
 #[cfg(test)]
@@ -64,6 +65,10 @@ mod tests {
         Capacity { short: true, ..group }
     }
 
+    fn braked(group: Capacity, ceiling: u32) -> Capacity {
+        Capacity { ceiling: Some(ceiling), ..group }
+    }
+
     #[test]
     fn the_cheapest_group_grows_and_what_is_there_stays() {
         let cases = [
@@ -77,6 +82,10 @@ mod tests {
             ("a short group keeps what it has", 3, [short(group(3, 1, 0)), group(0, 0, 0)], [1, 2]),
             ("nobody else has room", 7, [short(group(3, 1, 0)), group(0, 0, 0)], [2, 5]),
             ("all are short", 3, [short(group(3, 1, 0)), short(group(0, 0, 0))], [3, 0]),
+            ("boots that fail are a probe's worth", 3, [braked(group(0, 0, 0), 1), group(0, 0, 0)], [1, 2]),
+            ("and less between the probes", 3, [braked(group(1, 1, 0), 1), group(0, 0, 0)], [1, 2]),
+            ("what is doomed takes nobody's place", 3, [braked(group(4, 4, 0), 2), group(0, 0, 0)], [2, 1]),
+            ("boots fail everywhere", 3, [braked(group(0, 0, 0), 1), braked(group(0, 0, 0), 0)], [1, 0]),
             ("short and no longer needed", 0, [short(group(3, 1, 0)), group(2, 2, 0)], [0, 0]),
         ];
         for (name, needed, groups, expected) in cases {
@@ -102,10 +111,11 @@ mod tests {
     }
 
     prop_compose! {
-        fn any_group()(min in 0u32..4, span in 0u32..9, desired in 0u32..12, busy in 0u32..6, idle in 0u32..6, short: bool)
+        fn any_group()(min in 0u32..4, span in 0u32..9, desired in 0u32..12, busy in 0u32..6, idle in 0u32..6, short: bool,
+            ceiling in proptest::option::of(0u32..9))
             -> Capacity {
             let live = busy + idle;
-            Capacity { min, max: min + span, desired, live, in_service: live, held: busy, releasable: idle, short }
+            Capacity { min, max: min + span, desired, live, in_service: live, held: busy, releasable: idle, short, ceiling }
         }
     }
 

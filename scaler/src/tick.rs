@@ -5,9 +5,11 @@ pub mod fake_group;
 use std::future::Future;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use crate::boots::Boot;
+use crate::brake::{Brake, Failing, Seen};
 use crate::decide::{Capacity, Jobs, Plan, Policy, Step, decide, needed};
 use crate::share::shares;
 use crate::shortage::{Patience, Shortage};
@@ -70,18 +72,21 @@ pub trait JobCounts {
 /// The Auto Scaling group.
 pub trait Group {
     /// Limits, desired capacity and instances.
-    fn describe(&self) -> impl Future<Output = Result<Capacity, Problem>> + Send;
+    fn describe(&self) -> impl Future<Output = Result<Seen, Problem>> + Send;
+    /// How its last boots ended, the last to end first.
+    fn boots(&self) -> impl Future<Output = Result<Vec<Boot>, Problem>> + Send;
     /// Sets desired capacity.
     fn set_desired(&self, desired: u32) -> impl Future<Output = Result<(), Problem>> + Send;
 }
 
 /// Where metrics go.
 pub trait Metrics {
-    /// Publishes the counts of one queue at one time.
+    /// Publishes the counts of one queue at one time, and how many boots failed in a row.
     fn publish(
         &self,
         queue: &str,
         counts: &Counts,
+        boots_failing: u64,
         at: Timestamp,
     ) -> impl Future<Output = Result<(), Problem>> + Send;
 }
@@ -97,6 +102,8 @@ pub struct Order {
     pub most: u32,
     /// How long AWS may owe launches.
     pub patience: Patience,
+    /// After three failed boots, the pause before another one is tried.
+    pub probe_after: SignedDuration,
     /// Decide and say, but change and publish nothing.
     pub dry_run: bool,
     /// Publish metrics in this tick.
@@ -112,12 +119,14 @@ pub struct Kept<G> {
     pub group: G,
     /// Does AWS deliver there?
     pub shortage: Shortage,
+    /// Do its instances boot?
+    pub brake: Brake,
 }
 
 impl<G> Kept<G> {
     /// A group of which nothing is known yet.
     pub fn new(name: impl Into<String>, group: G) -> Self {
-        Self { name: name.into(), group, shortage: Shortage::default() }
+        Self { name: name.into(), group, shortage: Shortage::default(), brake: Brake::default() }
     }
 }
 
@@ -142,6 +151,9 @@ pub struct Record {
     /// The group, when AWS answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
+    /// Boots that keep failing: the brake is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boots_failing: Option<Failing>,
     /// Instances that jobs and buffer ask for, before the group's limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub needed: Option<u32>,
@@ -183,16 +195,25 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
     let (counts, described) = tokio::join!(jobs.read(&order.queue), described);
     let mut problems = Vec::new();
     let counts = counts.map_err(|p| problems.push(p)).ok();
-    let described: Vec<Option<Capacity>> =
-        described.into_iter().map(|seen| seen.map_err(|p| problems.push(p)).ok()).collect();
-    let described = note(groups, described, order.patience, at);
+    let mut known = Vec::with_capacity(groups.len());
+    for (kept, seen) in groups.iter_mut().zip(described) {
+        known.push(match seen {
+            Ok(seen) => Some(note(kept, seen, order, at, &mut problems).await),
+            Err(problem) => {
+                problems.push(problem);
+                None
+            }
+        });
+    }
+    let described = known;
     let plans = plans(order, counts.as_ref(), &described);
     if !order.dry_run {
         apply(groups, &plans, &mut problems).await;
     }
     let mut published = false;
     if let Some(counts) = counts.as_ref().filter(|_| order.publish && !order.dry_run) {
-        match metrics.publish(&order.queue, counts, at).await {
+        let failed = groups.iter().map(|kept| kept.brake.in_a_row()).max().unwrap_or(0);
+        match metrics.publish(&order.queue, counts, failed as u64, at).await {
             Ok(()) => published = true,
             Err(problem) => problems.push(problem),
         }
@@ -205,6 +226,7 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
         jobs: counts.as_ref().map(|c| c.jobs),
         agents: counts.as_ref().map(|c| c.agents),
         capacity,
+        boots_failing: capacity.and_then(|_| kept.brake.failing(order.probe_after)),
         needed: plan.map(|p| p.needed),
         step: plan.map(|p| p.step),
         reason: reason(plan.as_ref()),
@@ -215,16 +237,27 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
     Outcome { records, published, problems, poll_after: counts.and_then(|c| c.poll_after) }
 }
 
-fn note<G>(
-    groups: &mut [Kept<G>],
-    described: Vec<Option<Capacity>>,
-    patience: Patience,
+/// What was seen, with what is remembered of it. Boots that cannot be asked about leave the brake as it was: what is
+/// unknown neither stops a group nor sets a failing one free.
+async fn note<G: Group>(
+    kept: &mut Kept<G>,
+    seen: Seen,
+    order: &Order,
     at: Timestamp,
-) -> Vec<Option<Capacity>> {
-    let noted = groups.iter_mut().zip(described).map(|(kept, seen)| {
-        seen.map(|seen| Capacity { short: kept.shortage.note(&seen, patience, at), ..seen })
-    });
-    noted.collect()
+    problems: &mut Vec<Problem>,
+) -> Capacity {
+    if kept.brake.look(&seen, at) {
+        match kept.group.boots().await {
+            Ok(boots) => kept.brake.learn(boots, at),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let failing = kept.brake.failing(order.probe_after);
+    Capacity {
+        short: kept.shortage.note(&seen.capacity, order.patience, at),
+        ceiling: failing.map(|failing| failing.ceiling(&seen.capacity, at)),
+        ..seen.capacity
+    }
 }
 
 /// A plan for each group, or none for any: a group that is not known may hold what the others would be asked for.

@@ -1,5 +1,6 @@
 //! The group as the scaler sees it: `FakeGroup` and `AutoScalingGroup`.
 
+use lab::group::model::Lifecycle;
 use scaler::decide::Capacity;
 use scaler::group::AutoScalingGroup;
 use scaler::tick::Group;
@@ -57,7 +58,7 @@ impl Stage for Lab {
 }
 
 async fn sizes(group: &impl Group) -> [u32; 3] {
-    let capacity = group.describe().await.unwrap();
+    let capacity = group.describe().await.unwrap().capacity;
     [capacity.min, capacity.max, capacity.desired]
 }
 
@@ -88,6 +89,47 @@ async fn an_absent_group_is_named(mut stage: impl Stage) {
     assert!(problem.message.contains("no-such-group"), "{problem}");
 }
 
+async fn a_new_group_has_no_boots(mut stage: impl Stage) {
+    assert_eq!(stage.group(0, 3).await.boots().await.unwrap(), []);
+}
+
+/// What only the adapter has: the activities of instances that got ready, of one that was given up, of one that said
+/// soon after its launch that it is of no use.
+#[tokio::test]
+async fn boots_are_told_by_the_activities_of_the_group() {
+    let mut stage = Lab::default();
+    let lab = QuietGroup::start(0, 3, true).await;
+    let group = AutoScalingGroup::new(&lab.session().await, GROUP);
+    stage.0.push(lab);
+    let lab = &stage.0[0];
+    let client = lab.session().await.autoscaling();
+    group.set_desired(2).await.unwrap();
+    let held = |g: &lab::group::model::Group| {
+        g.members.iter().filter(|m| m.lifecycle == Lifecycle::PendingWait).count() == 2
+    };
+    let ids: Vec<String> = lab.until(held).await.members.iter().map(|m| m.id.clone()).collect();
+    let seen = group.describe().await.unwrap();
+    assert_eq!((seen.booting.len(), seen.serving.len(), group.boots().await.unwrap().len()), (2, 0, 0));
+    group.set_desired(1).await.unwrap();
+    for (id, result) in ids.iter().zip(["ABANDON", "CONTINUE"]) {
+        let call = client.complete_lifecycle_action().auto_scaling_group_name(GROUP).instance_id(id);
+        call.lifecycle_hook_name("launching").lifecycle_action_result(result).send().await.unwrap();
+    }
+    lab.until(|g| g.in_service() == 1).await;
+    let boots = group.boots().await.unwrap();
+    let told = |id: &str| boots.iter().find(|boot| boot.instance == id).and_then(|boot| boot.failure.clone());
+    assert_eq!(boots.len(), 2, "{boots:?}");
+    assert!(told(&ids[0]).unwrap().ends_with("abandoned: Lifecycle Action Completed with ABANDON Result"));
+    assert_eq!(told(&ids[1]), None);
+    assert!(boots.iter().all(|boot| boot.began <= boot.ended));
+
+    let sick = client.set_instance_health().instance_id(&ids[1]).health_status("Unhealthy");
+    sick.should_respect_grace_period(false).send().await.unwrap();
+    lab.until(|g| g.in_service() == 0).await;
+    let boots = group.boots().await.unwrap();
+    assert!(boots.iter().all(|boot| boot.failure.is_some()), "{boots:?}");
+}
+
 /// What only the adapter has: instances, counted by what scale-in may do with them.
 #[tokio::test]
 async fn instances_in_service_are_held_while_they_are_protected() {
@@ -98,10 +140,15 @@ async fn instances_in_service_are_held_while_they_are_protected() {
     let members = lab.until(|g| g.in_service() == 2).await.members;
     let held =
         Capacity { min: 0, max: 3, desired: 2, live: 2, in_service: 2, held: 2, ..Capacity::default() };
-    assert_eq!(group.describe().await.unwrap(), held);
+    let seen = group.describe().await.unwrap();
+    assert_eq!(seen.capacity, held);
+    assert_eq!(seen.launches_from.as_deref(), Some("lt-1:1"), "in the mixed instances policy");
+    assert_eq!(seen.serving, members.iter().map(|m| m.id.clone()).collect());
+    assert!(seen.booting.is_empty());
     let call = lab.session().await.autoscaling().set_instance_protection().auto_scaling_group_name(GROUP);
     call.instance_ids(&members[0].id).protected_from_scale_in(false).send().await.unwrap();
-    assert_eq!(group.describe().await.unwrap(), Capacity { held: 1, releasable: 1, ..held });
+    let seen = group.describe().await.unwrap();
+    assert_eq!(seen.capacity, Capacity { held: 1, releasable: 1, ..held });
 }
 
 macro_rules! contract {
@@ -121,4 +168,9 @@ macro_rules! contract {
     };
 }
 
-contract!(what_is_set_is_described, outside_of_the_limits_is_refused, an_absent_group_is_named);
+contract!(
+    what_is_set_is_described,
+    outside_of_the_limits_is_refused,
+    an_absent_group_is_named,
+    a_new_group_has_no_boots
+);

@@ -27,4 +27,5 @@ mod secrets_policy;
 mod secrets_stay;
 mod spot;
 mod stack_verbs;
+mod storm;
 mod template_effects;

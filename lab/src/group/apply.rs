@@ -55,6 +55,10 @@ impl Group {
         self.members.retain(|m| m.id != id);
         if let Some(activity) = self.activities.iter_mut().rfind(|a| a.instance == id) {
             activity.status = ActivityStatus::Failed;
+            // AWS names no instance: there never was one.
+            activity.description = format!(
+                "Launching a new EC2 instance.  Status Reason: {message}. Launching EC2 instance failed."
+            );
             activity.message = message.to_owned();
             activity.end = Some(now);
         }
@@ -97,6 +101,7 @@ impl Group {
         let before = self.capacity();
         if ending == Ending::Abandoned {
             self.abandoned = Some(now);
+            self.cancel_launch(id, now);
         }
         let why = match ending {
             Ending::ScaleIn => format!(
@@ -120,6 +125,24 @@ impl Group {
         }
         self.move_to(id, Lifecycle::TerminatingWait, waits);
         self.set_status(id, ActivityStatus::MidLifecycleAction, None);
+    }
+
+    /// The launch of an instance whose hook gave it up, or said nothing.
+    fn cancel_launch(&mut self, id: &str, now: Timestamp) {
+        let silent = |wait: &&Wait| now >= wait.deadline || now >= wait.limit;
+        let waits = self.member(id).map(|m| m.waits.as_slice()).unwrap_or_default();
+        let (wait, what) = match waits.iter().find(silent) {
+            Some(wait) => (Some(wait), "Heartbeat Timeout"),
+            None => (waits.first(), "Lifecycle Action Completed with ABANDON Result"),
+        };
+        let token = wait.map(|w| w.token.clone()).unwrap_or_default();
+        self.set_status(id, ActivityStatus::Cancelled, Some(now));
+        if let Some(activity) = self.activities.iter_mut().rfind(|a| a.instance == id) {
+            activity.message = format!(
+                "Instance failed to complete user's Lifecycle Action: Lifecycle Action with token {token} was \
+                 abandoned: {what}"
+            );
+        }
     }
 
     fn waits(&self, transition: Transition, id: &str, now: Timestamp) -> Vec<Wait> {

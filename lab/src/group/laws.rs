@@ -194,12 +194,19 @@ fn an_abandoned_launch_is_ended_and_replaced() {
     settle(&mut group, &mut 0, at(0));
     assert_eq!(states(&group), [("i-0".into(), "Pending:Wait")]);
     group.complete("i-0", "ready", false, at(1)).unwrap();
+    let launch = &group.activities[0];
+    assert_eq!((launch.status, launch.end), (ActivityStatus::Cancelled, Some(at(1))));
+    assert!(
+        launch.message.ends_with("abandoned: Lifecycle Action Completed with ABANDON Result"),
+        "{launch:?}"
+    );
     settle(&mut group, &mut 1, at(10));
     assert_eq!(states(&group), [], "not at once: an image that cannot boot would be a storm");
     settle(&mut group, &mut 1, at(11));
     assert_eq!(states(&group), [("i-1".into(), "Pending:Wait")]);
     settle(&mut group, &mut 2, at(71));
     assert_eq!(states(&group), [], "silence abandons");
+    assert!(group.activities.iter().any(|a| a.message.ends_with("abandoned: Heartbeat Timeout")));
     settle(&mut group, &mut 2, at(81));
     assert_eq!(states(&group), [("i-2".into(), "Pending:Wait")]);
     group.complete("i-2", "ready", true, at(82)).unwrap();
@@ -216,4 +223,5 @@ fn a_failed_launch_leaves_and_is_told() {
     group.failed_to_launch("i-0", "no capacity", at(1));
     assert_eq!(group.members, []);
     assert_eq!(group.activities[0].status, ActivityStatus::Failed);
+    assert!(!group.activities[0].description.contains("i-0"), "there never was one");
 }

@@ -208,8 +208,10 @@ pub enum ActivityStatus {
     MidLifecycleAction,
     /// Done.
     Successful,
-    /// Given up.
+    /// No instance came of it.
     Failed,
+    /// The instance was given up before it was in service.
+    Cancelled,
 }
 
 /// One line of the group's history.

@@ -22,7 +22,17 @@ fn jobs(scheduled: u64, running: u64) -> Jobs {
 /// A group of `in_service` instances, of which `releasable` are idle and unprotected, and `pending` still boot.
 fn group(desired: u32, in_service: u32, releasable: u32, pending: u32) -> Capacity {
     let live = in_service + pending;
-    Capacity { min: 0, max: 5, desired, live, in_service, held: live - releasable, releasable, short: false }
+    Capacity {
+        min: 0,
+        max: 5,
+        desired,
+        live,
+        in_service,
+        held: live - releasable,
+        releasable,
+        short: false,
+        ceiling: None,
+    }
 }
 
 #[test]
@@ -83,6 +93,48 @@ fn steps_and_reasons() {
             Step::ScaleIn { from: 4, to: 1 },
             Reason::Short,
         ),
+        (
+            "boots that fail have no successors",
+            jobs(6, 0),
+            Capacity { ceiling: Some(1), ..group(4, 1, 0, 3) },
+            Step::ScaleIn { from: 4, to: 1 },
+            Reason::BootsFail,
+        ),
+        (
+            "but for the minimum",
+            jobs(6, 0),
+            Capacity { ceiling: Some(1), min: 2, ..group(4, 1, 0, 3) },
+            Step::ScaleIn { from: 4, to: 2 },
+            Reason::BootsFail,
+        ),
+        (
+            "a probe",
+            jobs(6, 0),
+            Capacity { ceiling: Some(2), ..group(1, 1, 0, 0) },
+            Step::ScaleOut { from: 1, to: 2 },
+            Reason::BootsFail,
+        ),
+        (
+            "between probes",
+            jobs(6, 0),
+            Capacity { ceiling: Some(1), ..group(1, 1, 0, 0) },
+            Step::Hold,
+            Reason::BootsFail,
+        ),
+        (
+            "no probe without jobs",
+            jobs(0, 0),
+            Capacity { ceiling: Some(1), ..group(0, 0, 0, 0) },
+            Step::Hold,
+            Reason::BootsFail,
+        ),
+        (
+            "idle ones go all the same",
+            jobs(1, 0),
+            Capacity { ceiling: Some(3), ..group(3, 3, 2, 0) },
+            Step::ScaleIn { from: 3, to: 1 },
+            Reason::Surplus,
+        ),
         ("launches AWS still owes are kept", jobs(0, 0), group(4, 1, 0, 0), Step::Hold, Reason::AllHeld),
     ];
     for (name, jobs, group, step, reason) in cases {
@@ -117,6 +169,8 @@ fn equal_limits_are_always_on() {
 fn forbidden_steps_hold() {
     let no_in = Policy { scale_in: false, ..POLICY };
     assert_eq!(decide(&no_in, &jobs(0, 0), &group(3, 3, 3, 0)).reason, Reason::Disabled);
+    let braked = Capacity { ceiling: Some(1), ..group(4, 1, 0, 3) };
+    assert_eq!(decide(&no_in, &jobs(6, 0), &braked).reason, Reason::Disabled);
     let no_out = Policy { scale_out: false, ..POLICY };
     assert_eq!(decide(&no_out, &jobs(3, 0), &group(0, 0, 0, 0)).reason, Reason::Disabled);
 }
@@ -125,7 +179,7 @@ prop_compose! {
     fn any_group()(min in 0u32..6, span in 0u32..20, desired in 0u32..40, busy in 0u32..20, idle in 0u32..20, pending in 0u32..10)
         -> Capacity {
         let live = busy + idle + pending;
-        Capacity { min, max: min + span, desired, live, in_service: busy + idle, held: busy + pending, releasable: idle, short: false }
+        Capacity { min, max: min + span, desired, live, in_service: busy + idle, held: busy + pending, releasable: idle, short: false, ceiling: None }
     }
 }
 
@@ -158,6 +212,28 @@ proptest! {
             prop_assert!(from - to <= group.releasable);
             prop_assert!(to >= group.held.min(group.max));
         }
+    }
+
+    /// Where boots keep failing: within the limits, no protected instance in service beneath desired capacity, and no
+    /// idle one given up for what boots.
+    #[test]
+    fn the_brake_takes_nothing_that_serves(
+        policy in any_policy(), jobs in any_jobs(), group in any_group(), probe in 0u32..2
+    ) {
+        prop_assume!(group.desired <= group.max);
+        let ceiling = group.in_service + probe;
+        let ceiling = if group.releasable > 0 { ceiling.max(group.live) } else { ceiling };
+        let braked = Capacity { ceiling: Some(ceiling), ..group };
+        let plan = decide(&policy, &jobs, &braked);
+        let target = plan.target().unwrap_or(braked.desired);
+        prop_assert!(plan.target().is_none_or(|to| to >= braked.min && to <= braked.max));
+        prop_assert!(target <= ceiling.max(braked.min).max(braked.in_service), "no more than a probe");
+        if let Step::ScaleIn { to, .. } = plan.step {
+            prop_assert!(to >= (braked.in_service - braked.releasable).min(braked.max));
+            prop_assert!(plan.reason != Reason::BootsFail || braked.releasable == 0 || to >= braked.live.min(braked.max));
+        }
+        let free = decide(&policy, &jobs, &group).target().unwrap_or(group.desired);
+        prop_assert!(target <= free.max(group.desired), "the brake asks for nothing that jobs do not");
     }
 
     /// A step goes in the direction of its name, and doing it leaves nothing to do.

@@ -3,7 +3,11 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
+
 use super::{Group, Problem};
+use crate::boots::Boot;
+use crate::brake::Seen;
 use crate::decide::Capacity;
 
 /// A group, or the lack of one.
@@ -18,12 +22,16 @@ struct Inside {
     capacity: Option<Capacity>,
     next_max: Option<u32>,
     set: Vec<u32>,
+    version: u32,
+    boots: Option<Vec<Boot>>,
+    asked: usize,
 }
 
 impl FakeGroup {
     /// A group with this capacity; none is a name without a group.
     pub fn new(name: impl Into<String>, capacity: Option<Capacity>) -> Self {
-        let inside = Inside { capacity, next_max: None, set: Vec::new() };
+        let boots = Some(Vec::new());
+        let inside = Inside { capacity, next_max: None, set: Vec::new(), version: 1, boots, asked: 0 };
         Self { name: name.into(), inside: Mutex::new(inside) }
     }
 
@@ -42,6 +50,29 @@ impl FakeGroup {
         }
     }
 
+    /// A boot that AWS began a second before it ended.
+    pub fn booted(&self, instance: &str, ended: Timestamp, failure: Option<&str>) {
+        let began = Timestamp::from_second(ended.as_second() - 1).unwrap_or(ended);
+        let boot = Boot { instance: instance.to_owned(), began, ended, failure: failure.map(str::to_owned) };
+        self.lock().boots.get_or_insert_default().insert(0, boot);
+    }
+
+    /// AWS does not tell of boots any more.
+    pub fn hide_boots(&self) {
+        self.lock().boots = None;
+    }
+
+    /// The group launches the next version of its template from now on.
+    pub fn update(&self) {
+        self.lock().version += 1;
+    }
+
+    /// How often it was asked about boots.
+    #[must_use]
+    pub fn asked_for_boots(&self) -> usize {
+        self.lock().asked
+    }
+
     /// Desired capacities that were set, in order.
     #[must_use]
     pub fn set(&self) -> Vec<u32> {
@@ -54,11 +85,25 @@ impl FakeGroup {
 }
 
 impl Group for FakeGroup {
-    async fn describe(&self) -> Result<Capacity, Problem> {
+    async fn describe(&self) -> Result<Seen, Problem> {
         let mut inside = self.lock();
         let (seen, next_max) = (inside.capacity, inside.next_max);
         inside.capacity = seen.map(|now| Capacity { max: next_max.unwrap_or(now.max), ..now });
-        seen.ok_or_else(|| Problem::new(78, format!("group {} does not exist", self.name)))
+        let capacity = seen.ok_or_else(|| Problem::new(78, format!("group {} does not exist", self.name)))?;
+        let ids = |kind: &str, count: u32| (0..count).map(|n| format!("i-{kind}{n}")).collect();
+        Ok(Seen {
+            launches_from: Some(format!("lt-1:{}", inside.version)),
+            booting: ids("b", capacity.live.saturating_sub(capacity.in_service)),
+            serving: ids("s", capacity.in_service),
+            capacity,
+        })
+    }
+
+    async fn boots(&self) -> Result<Vec<Boot>, Problem> {
+        let mut inside = self.lock();
+        inside.asked += 1;
+        let told = inside.boots.clone();
+        told.ok_or_else(|| Problem::new(75, format!("group {}: the boots are not told", self.name)))
     }
 
     async fn set_desired(&self, desired: u32) -> Result<(), Problem> {

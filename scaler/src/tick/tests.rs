@@ -11,11 +11,12 @@ impl JobCounts for FixedCounts {
     }
 }
 
-struct FakeMetrics(Result<(), Problem>, Mutex<usize>);
+struct FakeMetrics(Result<(), Problem>, Mutex<usize>, Mutex<u64>);
 
 impl Metrics for FakeMetrics {
-    async fn publish(&self, _queue: &str, _counts: &Counts, _at: Timestamp) -> Result<(), Problem> {
+    async fn publish(&self, _: &str, _: &Counts, boots_failing: u64, _: Timestamp) -> Result<(), Problem> {
         *self.1.lock().unwrap() += 1;
+        *self.2.lock().unwrap() = boots_failing;
         self.0.clone()
     }
 }
@@ -31,8 +32,17 @@ fn counts(scheduled: u64) -> Counts {
 }
 
 fn idle_group() -> FakeGroup {
-    let idle =
-        Capacity { min: 0, max: 5, desired: 2, live: 2, in_service: 2, held: 0, releasable: 2, short: false };
+    let idle = Capacity {
+        min: 0,
+        max: 5,
+        desired: 2,
+        live: 2,
+        in_service: 2,
+        held: 0,
+        releasable: 2,
+        short: false,
+        ceiling: None,
+    };
     FakeGroup::new("g", Some(idle))
 }
 
@@ -53,6 +63,7 @@ fn order() -> Order {
         },
         most: u32::MAX,
         patience: PATIENCE,
+        probe_after: jiff::SignedDuration::from_secs(60),
         dry_run: false,
         publish: true,
     }
@@ -64,7 +75,7 @@ async fn run(
     group: FakeGroup,
     publish: Result<(), Problem>,
 ) -> (Outcome, Vec<u32>, usize) {
-    let metrics = FakeMetrics(publish, Mutex::new(0));
+    let metrics = FakeMetrics(publish, Mutex::default(), Mutex::default());
     let mut groups = [Kept::new("g", group)];
     let outcome = tick(order, &FixedCounts(counts), &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
     let published = *metrics.1.lock().unwrap();
@@ -128,7 +139,7 @@ async fn a_group_that_aws_is_short_of_hands_on_to_the_next_and_is_tried_again() 
     let empty = Some(Capacity { max: 5, ..Capacity::default() });
     let mut groups =
         [Kept::new("spot", FakeGroup::new("spot", empty)), Kept::new("od", FakeGroup::new("od", empty))];
-    let metrics = FakeMetrics(Ok(()), Mutex::new(0));
+    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default());
     let mut set = Vec::new();
     for second in [0, 30, 90, 100, 680, 700] {
         let at = Timestamp::from_second(second).unwrap();
@@ -150,10 +161,75 @@ async fn a_group_that_aws_is_short_of_hands_on_to_the_next_and_is_tried_again() 
 #[tokio::test]
 async fn one_unknown_group_stops_all_steps() {
     let mut groups = [Kept::new("g", idle_group()), Kept::new("gone", FakeGroup::new("gone", None))];
-    let metrics = FakeMetrics(Ok(()), Mutex::new(0));
+    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default());
     let outcome =
         tick(&order(), &FixedCounts(Ok(counts(4))), &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
     assert!(groups.iter().all(|kept| kept.group.set().is_empty()));
     assert_eq!(outcome.problems.len(), 1);
     assert!(outcome.records.iter().all(|record| record.step.is_none()));
+}
+
+#[tokio::test]
+async fn after_three_failed_boots_one_at_a_time_is_tried_until_one_gets_ready() {
+    let mut groups = [Kept::new("g", FakeGroup::new("g", Some(Capacity { max: 5, ..Capacity::default() })))];
+    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default());
+    let second = |n| Timestamp::from_second(n).unwrap();
+    let mut step = async |groups: &mut [Kept<FakeGroup>; 1], n| {
+        let outcome = tick(&order(), &FixedCounts(Ok(counts(3))), groups, &metrics, second(n)).await;
+        assert_eq!(outcome.problems, []);
+        (groups[0].group.set().last().copied(), outcome.records[0].clone(), *metrics.2.lock().unwrap())
+    };
+    assert_eq!(step(&mut groups, 0).await.0, Some(3));
+    for (id, ended) in [("i-1", 30), ("i-2", 31)] {
+        groups[0].group.booted(id, second(ended), Some("abandoned"));
+    }
+    let (desired, record, failing) = step(&mut groups, 65).await;
+    assert_eq!((desired, record.boots_failing, failing), (Some(3), None, 2), "two may have been bad luck");
+    groups[0].group.booted("i-3", second(70), Some("abandoned"));
+    let (desired, record, failing) = step(&mut groups, 75).await;
+    assert_eq!((desired, failing), (Some(0), 3), "the group's own successors are called off");
+    insta::assert_snapshot!(serde_json::to_string(&record).unwrap());
+    assert_eq!(step(&mut groups, 129).await.0, Some(0));
+    assert_eq!(step(&mut groups, 130).await.0, Some(1), "a probe, a minute after the last failure");
+    groups[0].group.booted("i-4", second(150), Some("abandoned"));
+    assert_eq!(step(&mut groups, 155).await.0, Some(0));
+    assert_eq!(step(&mut groups, 269).await.0, Some(0));
+    assert_eq!(step(&mut groups, 270).await.0, Some(1), "two minutes after that");
+    groups[0].group.booted("i-5", second(300), None);
+    groups[0].group.launched();
+    let (desired, record, failing) = step(&mut groups, 305).await;
+    assert_eq!((desired, record.boots_failing, failing), (Some(3), None, 0), "all is well");
+}
+
+#[tokio::test]
+async fn a_new_launch_template_gets_its_chance_at_once_and_old_failures_stay_old() {
+    let mut groups = [Kept::new("g", FakeGroup::new("g", Some(Capacity { max: 5, ..Capacity::default() })))];
+    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default());
+    let second = |n| Timestamp::from_second(n).unwrap();
+    for ended in [10, 11, 12] {
+        groups[0].group.booted("i-1", second(ended), Some("abandoned"));
+    }
+    let mut desired_at = async |groups: &mut [Kept<FakeGroup>; 1], n| {
+        let outcome = tick(&order(), &FixedCounts(Ok(counts(2))), groups, &metrics, second(n)).await;
+        let problems = outcome.problems.len();
+        (groups[0].group.set().last().copied(), problems)
+    };
+    assert_eq!(desired_at(&mut groups, 20).await, (None, 0), "a program that starts anew knows it, too");
+    groups[0].group.update();
+    assert_eq!(desired_at(&mut groups, 30).await, (Some(2), 0));
+    assert_eq!(desired_at(&mut groups, 91).await, (Some(2), 0), "asked again, and still not held against it");
+    groups[0].group.hide_boots();
+    assert_eq!(desired_at(&mut groups, 152).await, (Some(2), 1), "unknown stops nothing, and is a problem");
+}
+
+#[tokio::test]
+async fn a_group_that_is_well_is_not_asked_how_its_boots_ended() {
+    let mut groups = [Kept::new("g", idle_group())];
+    groups[0].group.launched();
+    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default());
+    for second in (0..3600).step_by(10) {
+        let at = Timestamp::from_second(second).unwrap();
+        tick(&order(), &FixedCounts(Ok(counts(2))), &mut groups, &metrics, at).await;
+    }
+    assert_eq!(groups[0].group.asked_for_boots(), 1, "once, when the program began");
 }

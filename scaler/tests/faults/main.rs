@@ -69,6 +69,7 @@ async fn a_missing_group_is_named() {
 async fn an_aws_that_refuses_or_is_gone_fails_the_tick() {
     let stage = Stage::start(Ci::json(good_answer())).await;
     stage.refuse_autoscaling(
+        "DescribeAutoScalingGroups",
         403,
         "AccessDenied",
         "not authorized to perform: autoscaling:DescribeAutoScalingGroups",
@@ -79,6 +80,47 @@ async fn an_aws_that_refuses_or_is_gone_fails_the_tick() {
     let run = stage.once(&[("AWS_ENDPOINT_URL", "http://127.0.0.1:9")]).await;
     assert_eq!(run.code, 69, "{}", run.stderr);
     assert!(stage.desired_set().is_empty());
+}
+
+/// Three instances are needed beside the two that idle.
+fn busy_answer() -> Value {
+    let mut answer = good_answer();
+    answer["jobs"] = json!({"scheduled": 5, "running": 0, "waiting": 0, "total": 5});
+    answer
+}
+
+#[tokio::test]
+async fn boots_that_keep_failing_are_not_repeated_and_the_log_says_why() {
+    let stage = Stage::start(Ci::json(busy_answer())).await;
+    for _ in 0..2 {
+        stage.fail_a_boot();
+    }
+    let run = stage.once(&[]).await;
+    assert_eq!((run.code, stage.desired_set()), (0, vec![5]), "two failures are no habit: {}", run.stderr);
+    stage.fail_a_boot();
+    let run = stage.once(&[]).await;
+    assert_eq!((run.code, stage.desired_set()), (0, vec![5]), "{}", run.stderr);
+    let record = run.record();
+    assert_eq!(record["step"], "hold");
+    assert_eq!(record["reason"], "boots keep failing: one instance at a time is tried, after growing pauses");
+    assert_eq!(record["boots_failing"]["in_a_row"], 3);
+    assert_eq!(record["boots_failing"]["last"]["instance"], "i-0bad");
+    assert_eq!(
+        record["boots_failing"]["last"]["failure"],
+        "Instance failed to complete user's Lifecycle Action"
+    );
+    let run = stage.once(&[("PROBE_AFTER", "1ms")]).await;
+    assert_eq!((run.code, stage.desired_set()), (0, vec![5, 3]), "one is tried: {}", run.stderr);
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_see_activities_scales_and_is_told_so() {
+    let stage = Stage::start(Ci::json(busy_answer())).await;
+    let message = "not authorized to perform: autoscaling:DescribeScalingActivities";
+    stage.refuse_autoscaling("DescribeScalingActivities", 403, "AccessDenied", message);
+    let run = stage.once(&[]).await;
+    assert_eq!((run.code, stage.desired_set()), (77, vec![5]), "{}", run.stderr);
+    assert!(run.stderr.contains("autoscaling:DescribeScalingActivities on g"), "{}", run.stderr);
 }
 
 #[tokio::test]

@@ -44,7 +44,9 @@ struct World {
     secret: Mutex<String>,
     secret_reads: Mutex<usize>,
     rotation: Mutex<Option<(usize, String)>>,
-    refusal: Mutex<Option<(u16, String)>>,
+    refusal: Mutex<Option<(String, u16, String)>>,
+    /// When boots failed.
+    failed_boots: Mutex<Vec<jiff::Timestamp>>,
     desired: Mutex<Vec<u32>>,
     published: Mutex<usize>,
     invoked: Mutex<bool>,
@@ -91,6 +93,7 @@ impl Stage {
             secret_reads: Mutex::default(),
             rotation: Mutex::default(),
             refusal: Mutex::default(),
+            failed_boots: Mutex::default(),
             desired: Mutex::default(),
             published: Mutex::default(),
             invoked: Mutex::default(),
@@ -125,12 +128,18 @@ impl Stage {
         *self.world.secret_reads.lock().unwrap()
     }
 
-    pub fn refuse_autoscaling(&self, status: u16, code: &str, message: &str) {
+    /// Refuses calls of Auto Scaling whose names begin so.
+    pub fn refuse_autoscaling(&self, action: &str, status: u16, code: &str, message: &str) {
         let body = format!(
             "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>\
              <RequestId>r</RequestId></ErrorResponse>"
         );
-        *self.world.refusal.lock().unwrap() = Some((status, body));
+        *self.world.refusal.lock().unwrap() = Some((action.to_owned(), status, body));
+    }
+
+    /// An instance of the group failed to boot just now.
+    pub fn fail_a_boot(&self) {
+        self.world.failed_boots.lock().unwrap().push(jiff::Timestamp::now());
     }
 
     pub fn desired_set(&self) -> Vec<u32> {
@@ -248,10 +257,15 @@ async fn aws(
         *world.published.lock().unwrap() += 1;
         return cloudwatch_answer(&headers);
     }
-    if let Some((status, body)) = world.refusal.lock().unwrap().clone() {
+    let form = String::from_utf8_lossy(&body).into_owned();
+    if let Some((action, status, body)) = world.refusal.lock().unwrap().clone()
+        && form.contains(&format!("Action={action}"))
+    {
         return (StatusCode::from_u16(status).unwrap(), body).into_response();
     }
-    let form = String::from_utf8_lossy(&body).into_owned();
+    if form.contains("Action=DescribeScalingActivities") {
+        return activities(&world.failed_boots.lock().unwrap()).into_response();
+    }
     if form.contains("Action=SetDesiredCapacity") {
         let desired =
             form.split('&').find_map(|p| p.strip_prefix("DesiredCapacity=")).unwrap().parse().unwrap();
@@ -287,6 +301,22 @@ fn describe(known: bool) -> String {
         "<DescribeAutoScalingGroupsResponse><DescribeAutoScalingGroupsResult><AutoScalingGroups>{}\
          </AutoScalingGroups></DescribeAutoScalingGroupsResult></DescribeAutoScalingGroupsResponse>",
         if known { group.as_str() } else { "" }
+    )
+}
+
+fn activities(failed_boots: &[jiff::Timestamp]) -> String {
+    let launches = failed_boots.iter().rev().map(|at| {
+        format!(
+            "<member><ActivityId>{at}</ActivityId><AutoScalingGroupName>g</AutoScalingGroupName>\
+             <Description>Launching a new EC2 instance: i-0bad</Description><Cause>At 10:00 …</Cause>\
+             <StartTime>{at}</StartTime><EndTime>{at}</EndTime><StatusCode>Cancelled</StatusCode>\
+             <StatusMessage>Instance failed to complete user's Lifecycle Action</StatusMessage></member>"
+        )
+    });
+    format!(
+        "<DescribeScalingActivitiesResponse><DescribeScalingActivitiesResult><Activities>{}</Activities>\
+         </DescribeScalingActivitiesResult></DescribeScalingActivitiesResponse>",
+        launches.collect::<String>()
     )
 }
 

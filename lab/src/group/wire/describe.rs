@@ -134,6 +134,7 @@ pub(super) fn activity(group: &str, activity: &Activity) -> Xml {
         ActivityStatus::MidLifecycleAction => ("MidLifecycleAction", 60),
         ActivityStatus::Successful => ("Successful", 100),
         ActivityStatus::Failed => ("Failed", 100),
+        ActivityStatus::Cancelled => ("Cancelled", 100),
     };
     let mut fields = vec![
         ("ActivityId", Xml::text(&activity.id)),
