@@ -6,13 +6,16 @@ fn at(second: i64) -> Timestamp {
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
+/// When a boot began, when it ended, and whether it failed.
+type Ended = (i64, i64, bool);
+
 fn boot(began: i64, ended: i64, failed: bool) -> Boot {
     let failure = failed.then(|| "it was abandoned".to_owned());
     Boot { instance: format!("i-{ended}"), began: at(began), ended: at(ended), failure }
 }
 
 /// The last boot of each list ended last.
-fn learned(boots: &[(i64, i64, bool)]) -> Brake {
+fn learned(boots: &[Ended]) -> Brake {
     let mut brake = Brake::default();
     brake.learn(
         boots.iter().rev().map(|(began, ended, failed)| boot(*began, *ended, *failed)).collect(),
@@ -23,7 +26,7 @@ fn learned(boots: &[(i64, i64, bool)]) -> Brake {
 
 #[test]
 fn three_in_a_row_and_then_longer_and_longer_pauses() {
-    let cases: &[(&str, &[(i64, i64, bool)], Option<i64>)] = &[
+    let cases: &[(&str, &[Ended], Option<i64>)] = &[
         ("no boot", &[], None),
         ("two", &[(0, 10, true), (0, 20, true)], None),
         ("three", &[(0, 10, true), (0, 20, true), (0, 30, true)], Some(90)),

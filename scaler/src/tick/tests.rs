@@ -174,7 +174,7 @@ async fn after_three_failed_boots_one_at_a_time_is_tried_until_one_gets_ready() 
     let mut groups = [Kept::new("g", FakeGroup::new("g", Some(Capacity { max: 5, ..Capacity::default() })))];
     let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default());
     let second = |n| Timestamp::from_second(n).unwrap();
-    let mut step = async |groups: &mut [Kept<FakeGroup>; 1], n| {
+    let step = async |groups: &mut [Kept<FakeGroup>; 1], n| {
         let outcome = tick(&order(), &FixedCounts(Ok(counts(3))), groups, &metrics, second(n)).await;
         assert_eq!(outcome.problems, []);
         (groups[0].group.set().last().copied(), outcome.records[0].clone(), *metrics.2.lock().unwrap())
@@ -209,7 +209,7 @@ async fn a_new_launch_template_gets_its_chance_at_once_and_old_failures_stay_old
     for ended in [10, 11, 12] {
         groups[0].group.booted("i-1", second(ended), Some("abandoned"));
     }
-    let mut desired_at = async |groups: &mut [Kept<FakeGroup>; 1], n| {
+    let desired_at = async |groups: &mut [Kept<FakeGroup>; 1], n| {
         let outcome = tick(&order(), &FixedCounts(Ok(counts(2))), groups, &metrics, second(n)).await;
         let problems = outcome.problems.len();
         (groups[0].group.set().last().copied(), problems)
