@@ -14,18 +14,28 @@ use tokio::task::JoinHandle;
 
 use crate::endpoint::Endpoint;
 use crate::endpoint::credentials::Credentials;
+use crate::endpoint::faults::Effect;
 
 pub use tree::{Facts, Notices, SpotNotice};
 
-/// Makes sessions of roles: the endpoint does.
+/// Makes sessions of roles, and knows what befalls requests: the endpoint does.
 pub trait RoleSessions: Send + Sync {
     /// Credentials of `role` in a session of this name.
     fn issue(&self, role: &str, session: &str) -> Credentials;
+
+    /// What happens to this request of an instance.
+    fn fault(&self, _action: &str, _instance: &str, _path: &str) -> Option<Effect> {
+        None
+    }
 }
 
 impl RoleSessions for Endpoint {
     fn issue(&self, role: &str, session: &str) -> Credentials {
         self.mint_session(role, session)
+    }
+
+    fn fault(&self, action: &str, instance: &str, path: &str) -> Option<Effect> {
+        self.faults().take(action, instance, Some(path))
     }
 }
 

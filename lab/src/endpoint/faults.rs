@@ -3,6 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderValue, header};
 use serde::{Deserialize, Serialize};
 
 use super::credentials::Unknown;
@@ -170,6 +174,15 @@ pub async fn suffer(effect: Option<Effect>, action: &str, caller: &str) -> Outco
         Some(Effect::Drop) => Outcome::Dropped,
         Some(Effect::Hang) => std::future::pending().await,
     }
+}
+
+/// An answer whose body breaks off before its announced length: the client sees the connection close.
+pub(crate) fn cut() -> Response {
+    let broken =
+        futures::stream::once(async { Err::<Bytes, _>(std::io::Error::other("dropped by the lab")) });
+    let mut response = Response::new(Body::from_stream(broken));
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("1"));
+    response
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     let answered = match (&caller, fate) {
         (_, Outcome::Dropped) => {
             shared.calls.add(record(at, begun, &action, &name, resource, 0), false, begun.elapsed());
-            return cut();
+            return faults::cut();
         }
         (Ok(_), Outcome::Refused(refusal)) => Err(refusal),
         (Ok(caller), Outcome::GoOn) => {
@@ -96,15 +96,6 @@ fn resource(call: &Call) -> Option<String> {
         .find_map(|name| call.field(name))
         .or(call.key.as_deref())
         .map(str::to_owned)
-}
-
-/// An answer whose body breaks off before its announced length: the client sees the connection close.
-fn cut() -> Response {
-    let broken =
-        futures::stream::once(async { Err::<Bytes, _>(std::io::Error::other("dropped by the lab")) });
-    let mut response = Response::new(Body::from_stream(broken));
-    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("1"));
-    response
 }
 
 fn identify(shared: &Shared, call: &Call, now: Timestamp) -> Result<Caller, Refusal> {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, State as Shared};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Path, Request, State as Shared};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +17,7 @@ use serde_json::json;
 use super::tree::{self, Facts, Notices};
 use super::{RoleSessions, lock};
 use crate::endpoint::credentials::Credentials;
+use crate::endpoint::faults::{self, Effect};
 
 const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const TOKEN: &str = "x-aws-ec2-metadata-token";
@@ -65,7 +68,28 @@ impl State {
 
 /// The routes.
 pub fn router(state: Arc<State>) -> Router {
-    Router::new().route("/latest/api/token", put(token)).route("/latest/{*path}", get(read)).with_state(state)
+    Router::new()
+        .route("/latest/api/token", put(token))
+        .route("/latest/{*path}", get(read))
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), suffer))
+        .with_state(state)
+}
+
+/// Faults of `imds:PutToken` and `imds:Get`, by the instance's id and the path below `/latest/`.
+async fn suffer(Shared(state): Shared<Arc<State>>, request: Request, next: Next) -> Response {
+    let action = if request.method() == Method::PUT { "imds:PutToken" } else { "imds:Get" };
+    let path = request.uri().path().trim_start_matches("/latest/");
+    match state.sessions.fault(action, &state.facts.instance_id, path) {
+        None => {}
+        Some(Effect::Delay(millis)) => tokio::time::sleep(Duration::from_millis(millis)).await,
+        Some(Effect::Throttle) => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Some(Effect::Deny) => return StatusCode::FORBIDDEN.into_response(),
+        Some(Effect::Expire) => return StatusCode::UNAUTHORIZED.into_response(),
+        Some(Effect::Fail) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Some(Effect::Drop) => return faults::cut(),
+        Some(Effect::Hang) => std::future::pending().await,
+    }
+    next.run(request).await
 }
 
 /// As on AWS: the lifetime is one second to six hours, and a request that came through a proxy gets no token.

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::*;
+use crate::endpoint::faults::{Fault, Faults};
 
-struct Sessions;
+#[derive(Default)]
+struct Sessions(Faults);
 
 impl RoleSessions for Sessions {
     fn issue(&self, role: &str, session: &str) -> Credentials {
@@ -16,6 +18,10 @@ impl RoleSessions for Sessions {
             session_token: Some("t".to_owned().into()),
             expires: Some(Timestamp::now() + jiff::SignedDuration::from_hours(1)),
         }
+    }
+
+    fn fault(&self, action: &str, instance: &str, path: &str) -> Option<Effect> {
+        self.0.take(action, instance, Some(path))
     }
 }
 
@@ -40,7 +46,7 @@ fn facts() -> Facts {
 
 async fn started() -> (Imds, reqwest::Client) {
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
-    (Imds::start(facts(), Arc::new(Sessions)).await.unwrap(), reqwest::Client::new())
+    (Imds::start(facts(), Arc::new(Sessions::default())).await.unwrap(), reqwest::Client::new())
 }
 
 async fn token(imds: &Imds, client: &reqwest::Client) -> String {
@@ -127,4 +133,26 @@ async fn our_client_reads_what_is_there_and_tells_absent_from_unreachable() {
     drop(server);
     let gone = imds.get("meta-data/placement/region").await;
     assert!(matches!(gone, Err(e) if e.fault == aws::Fault::Unreachable));
+}
+
+#[tokio::test]
+async fn a_service_that_fails_for_a_moment_is_asked_again() {
+    let sessions = Arc::new(Sessions::default());
+    let server = Imds::start(facts(), Arc::clone(&sessions) as Arc<dyn RoleSessions>).await.unwrap();
+    let imds = aws::Imds::at(&server.url()).unwrap();
+    let on = |path: &str, effect| Fault { resource: path.into(), ..Fault::on("imds:*", effect) }.of("i-1");
+    for effect in [Effect::Throttle, Effect::Fail, Effect::Expire, Effect::Delay(50)] {
+        sessions.0.add(on("meta-data/instance-id", effect).times(1));
+        sessions.0.add(on("api/token", Effect::Fail).times(1));
+        let told = imds.require("meta-data/instance-id").await;
+        assert_eq!(told.unwrap_or_else(|error| panic!("{effect:?}: {error}")), "i-1");
+    }
+    sessions.0.clear();
+    // A connection that closes is not tried again by the client itself.
+    sessions.0.add(on("meta-data/instance-id", Effect::Drop).times(1));
+    assert_eq!(imds.get("meta-data/instance-id").await.unwrap_err().fault, aws::Fault::Unreachable);
+    assert_eq!(imds.require("meta-data/instance-id").await.unwrap(), "i-1");
+    sessions.0.add(on("user-data", Effect::Deny));
+    assert_eq!(imds.get("user-data").await.unwrap_err().fault, aws::Fault::Denied);
+    assert_eq!(imds.require("meta-data/placement/region").await.unwrap(), "us-east-1", "nothing else");
 }
