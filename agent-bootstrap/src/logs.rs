@@ -45,6 +45,9 @@ pub struct LogsArgs {
     /// How this machine runs services: systemd, whose journal is read, or processes, whose files are
     #[arg(long, env = "TIDEMARK_UNIT_MANAGER", hide_env_values = true)]
     unit_manager: Option<String>,
+    /// Deliver what is there and end, unless an earlier run ended with this result of systemd's: success
+    #[arg(long, value_name = "RESULT")]
+    after: Option<String>,
 }
 
 /// One attempt each: the shipper itself tries again, and knows better when.
@@ -81,10 +84,16 @@ pub async fn run(layout: &Layout, args: LogsArgs) -> Result<(), Failure> {
             )));
         }
     };
+    let at_once = match args.after.as_deref() {
+        // It delivered all. Or nobody knows yet where to: the next start will.
+        Some("success") => return Ok(()),
+        Some(_) if InstanceFile::read(layout)?.is_none() => return Ok(()),
+        given => given.is_some(),
+    };
     let mut sigterm =
         signal(SignalKind::terminate()).map_err(|e| Failure::failed(format!("logs: SIGTERM: {e}")))?;
     let _pid_file = PidFile::write(layout)?;
-    let (stop, stopped) = watch::channel(false);
+    let (stop, stopped) = watch::channel(at_once);
     let target = target(layout, &mut sigterm, &stop).await?;
     let session = Session::load(Some(&target.region), PATIENCE).await?;
     let (groups, make_groups) = match target.settings.group_prefix {
