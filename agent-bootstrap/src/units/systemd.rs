@@ -111,9 +111,15 @@ impl Machine for Systemd {
 
     fn restart<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            let mut command = tokio::process::Command::new("systemctl");
-            let output = command.args(["restart", service]).kill_on_drop(true).output().await;
-            judge(output, &["restart", service], service)
+            let run = |verb: &'static str| {
+                let mut command = tokio::process::Command::new("systemctl");
+                command.args([verb, service]).kill_on_drop(true);
+                async move { command.output().await }
+            };
+            // A boot that was cut off again and again restarted it as often: systemd would call that too quick. One that
+            // never failed has nothing to be forgotten, which is no error.
+            run("reset-failed").await.map_err(|e| not_there(&["reset-failed", service], &e))?;
+            judge(run("restart").await, &["restart", service], service)
         })
     }
 }
