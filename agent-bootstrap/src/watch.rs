@@ -4,12 +4,14 @@
 //! # Layout
 //! - [`keeper`]: the one task that observes, asks `lifecycle::decide` and carries out its steps; [`jobs`] is what
 //!   outlives it.
+//! - [`clock`]: the keeper's time.
 //! - [`group`], [`metadata`], [`settings`]: ports. [`autoscaling`] is the group's adapter, [`fake_group`] its double for
 //!   tests.
 //! - [`protocol`], [`server`], [`client`], [`operator`]: how hooks and people talk to it.
 
 pub mod autoscaling;
 pub mod client;
+pub mod clock;
 pub mod fake_group;
 pub mod group;
 pub mod jobs;
@@ -40,6 +42,7 @@ use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::units::{self, AgentUnit};
 use autoscaling::AutoScalingGroup;
+use clock::{EvenClock, ThisMachine};
 use keeper::{Keeper, Orders, Ports};
 use metadata::ImdsMetadata;
 use settings::UserDataSettings;
@@ -83,6 +86,7 @@ pub async fn run(layout: &Layout, args: WatchArgs) -> Result<(), Failure> {
         settings: UserDataSettings::new(session.clone(), Imds::new(), layout.clone()),
         units,
         disk,
+        clock: EvenClock::new(ThisMachine::new()),
     };
     let keeper = Keeper::new(ports, orders(layout, &instance))?;
     let (calls, received) = mpsc::channel(64);

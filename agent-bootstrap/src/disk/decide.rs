@@ -98,7 +98,8 @@ pub fn decide(limits: &Limits, seen: &Seen, now: Timestamp) -> Next {
     let before_jobs = seen.activity.eldest_job.map_or(before, |eldest| eldest.min(before));
     let since = |at: Option<Timestamp>| at.map(|at| now.duration_since(at));
     let pause = if enough { ROUTINE } else { SHORT };
-    if since(seen.old_pruned).is_none_or(|past| past >= pause) {
+    // What was done in the future was done before the clock was set back.
+    if since(seen.old_pruned).is_none_or(|past| past >= pause || past.is_negative()) {
         return Next::PruneOld { before: before_jobs, cache: !enough };
     }
     if enough {
@@ -107,7 +108,7 @@ pub fn decide(limits: &Limits, seen: &Seen, now: Timestamp) -> Next {
     let Some(quiet_since) = seen.activity.quiet_since.filter(|_| seen.activity.eldest_job.is_none()) else {
         return Next::Say(Disk::Low);
     };
-    if seen.unused_pruned.is_none_or(|at| at < quiet_since) {
+    if seen.unused_pruned.is_none_or(|at| at < quiet_since || at > now) {
         return Next::PruneUnused { before };
     }
     Next::Say(Disk::Full)
@@ -124,6 +125,26 @@ mod tests {
 
     fn limits() -> Limits {
         Limits { free: None, inodes: None, unused_for: SignedDuration::from_hours(4) }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_puts_off_nothing() {
+        let before = Some(at(1_000_000));
+        let quiet = Activity { eldest_job: None, quiet_since: Some(at(900_000)) };
+        let seen = Seen {
+            enough: Some(false),
+            activity: quiet,
+            verdict: Disk::Low,
+            old_pruned: before,
+            unused_pruned: before,
+        };
+        let now = at(900_010);
+        let next = decide(&limits(), &seen, now);
+        assert!(matches!(next, Next::PruneOld { .. }), "{next:?}");
+        let next = decide(&limits(), &Seen { old_pruned: Some(now), ..seen }, now);
+        assert!(matches!(next, Next::PruneUnused { .. }), "{next:?}");
+        let pruned = Seen { old_pruned: Some(now), unused_pruned: Some(now), ..seen };
+        assert_eq!(decide(&limits(), &pruned, now), Next::Say(Disk::Full));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use lifecycle::rollout::{Newer, SettingsNews};
 use lifecycle::{Action, Observed, Outcome, Policy, Record, Refusal, State, Step, Word, decide};
 use tokio::sync::{mpsc, oneshot};
 
+use super::clock::EvenClock;
 use super::group::Group;
 use super::jobs::Memory;
 use super::metadata::Metadata;
@@ -37,6 +38,8 @@ pub struct Ports<G, M, S> {
     pub units: Box<dyn UnitManager>,
     /// The disk guard.
     pub disk: KeeperEnd,
+    /// The time.
+    pub clock: EvenClock,
 }
 
 /// What a keeper goes by.
@@ -81,8 +84,11 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
     /// # Errors
     /// When the memory cannot be read.
     pub fn new(ports: Ports<G, M, S>, orders: Orders) -> Result<Self, Failure> {
-        let memory = Memory::load(&orders.memory)?.unwrap_or_else(|| Memory::new(Timestamp::now()));
-        let seen = memory.observed();
+        let now = ports.clock.now();
+        let memory = Memory::load(&orders.memory)?.unwrap_or_else(|| Memory::new(now));
+        let mut seen = memory.observed();
+        // A clock that was set back meanwhile must not make it wait until that time comes again.
+        seen.idle_since = seen.idle_since.min(now);
         Ok(Self { ports, orders, memory, seen, waiting: Vec::new(), looks: 0 })
     }
 
@@ -151,10 +157,13 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
 
     async fn look_at_notices(&mut self) {
         if let Ok(notices) = self.ports.metadata.notices().await {
-            self.seen.notices = notices;
+            let clock = &self.ports.clock;
+            let spot = notices.spot.map(|time_of_day| clock.when(time_of_day));
+            self.seen.notices = lifecycle::Notices { spot, ..notices };
         }
         if self.orders.policy.max_age.is_some() && self.seen.launched.is_none() {
-            self.seen.launched = self.ports.metadata.launched().await.ok().flatten();
+            let launched = self.ports.metadata.launched().await.ok().flatten();
+            self.seen.launched = launched.map(|time_of_day| self.ports.clock.when(time_of_day));
         }
     }
 
@@ -177,7 +186,8 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
             }
             Request::JobStarted { job, pid } => {
                 let agent = pid.and_then(Process::running);
-                self.waiting.push(Waiting { job, agent, since: Timestamp::now(), answer: call.answer });
+                let since = self.ports.clock.now();
+                self.waiting.push(Waiting { job, agent, since, answer: call.answer });
                 self.seen.waiting_since = self.waiting.iter().map(|w| w.since).min();
             }
             Request::JobFinished { job } => {
@@ -213,7 +223,7 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
         }
         self.say(&serde_json::json!({ "job": job, "over": why }));
         let before = self.seen.state;
-        self.seen.job_over(self.memory.jobs.len(), Timestamp::now());
+        self.seen.job_over(self.memory.jobs.len(), self.ports.clock.now());
         self.say_if_moved(before);
         self.save()
     }
@@ -232,7 +242,7 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
     /// its failure, so this ends; the bound only guards against a mistake in `decide`.
     async fn advance(&mut self) -> Result<(), Failure> {
         for _ in 0..16 {
-            let steps = decide(&self.orders.policy, &self.seen, Timestamp::now());
+            let steps = decide(&self.orders.policy, &self.seen, self.ports.clock.now());
             if steps.is_empty() {
                 break;
             }
@@ -247,7 +257,7 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
         let (action, before) = (step.step, self.seen.state);
         self.seen.begin(action);
         let result = self.act(&step).await;
-        let (now, wait) = (Timestamp::now(), self.orders.poll_interval);
+        let (now, wait) = (self.ports.clock.now(), self.orders.poll_interval);
         let mut line = serde_json::json!(step);
         let moved = match result {
             Ok(outcome) => self.seen.succeed(action, outcome, now),
@@ -327,6 +337,7 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
 
     /// The job is remembered before its hook hears of it: a `watch` that ends in between must not forget it.
     fn admit(&mut self) -> Result<Outcome, Refusal> {
+        // The time of day: the disk guard holds it against Docker's.
         let (jobs, now) = (self.memory.jobs.clone(), Timestamp::now());
         for waiting in &self.waiting {
             self.memory.start(waiting.job.clone(), waiting.agent, now);

@@ -244,6 +244,49 @@ async fn a_spot_notice_cancels_what_runs_with_its_reason_and_asks_for_a_successo
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_harms_no_job() {
+    let hour = SignedDuration::from_hours(1);
+    for ahead in [hour, -hour] {
+        LocalSet::new()
+            .run_until(async {
+                let mut stage = Stage::new(Some(HOOK));
+                stage.orders.policy.heartbeat_interval = SignedDuration::from_millis(20);
+                stage.orders.policy.idle_period = Some(SignedDuration::from_mins(30));
+                stage.watch().await;
+                stage.until("the agent runs", |s| s.state == State::Ready).await;
+                stage.clock.ahead.set(ahead);
+                for _ in 0..50 {
+                    stage.status().await;
+                }
+                assert!(stage.is_protected(), "{ahead}: half an hour has not passed");
+                assert_eq!(stage.job_starts("j", None).await, Answer::done());
+
+                // The notice has the new time of day; two minutes are left, whatever was before.
+                let taken = Timestamp::now() + ahead + SignedDuration::from_secs(120);
+                stage.group.announce(Notices { spot: Some(taken), ..Notices::default() });
+                stage.until("it drains", |s| s.state == State::Draining(Reason::SpotNotice)).await;
+                for _ in 0..50 {
+                    stage.status().await;
+                }
+                assert!(!stage.agent.borrow().cancelled, "{ahead}: a minute is left to the job");
+
+                // Heartbeats go on, though the last one seems to lie in the future.
+                stage.group.take_away();
+                let heartbeats =
+                    || stage.group.calls().iter().filter(|call| call.starts_with("heartbeat")).count();
+                stage.until("a heartbeat", |_| heartbeats() > 0).await;
+                stage.clock.ahead.set(-ahead);
+                let before = heartbeats();
+                stage.until("more heartbeats", |_| heartbeats() > before + 2).await;
+                stage.agent.borrow_mut().runs = false;
+                stage.job_ends("j").await;
+                stage.until("the end", |s| s.state == State::Retired(Reason::SpotNotice)).await;
+            })
+            .await;
+    }
+}
+
+#[tokio::test]
 async fn an_operator_cordons_uncordons_and_drains() {
     LocalSet::new()
         .run_until(async {

@@ -1,6 +1,6 @@
 //! A `watch` in this process: keeper and socket as the program joins them, before a group and agents in memory.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,13 +13,14 @@ use agent_bootstrap::failure::Failure;
 use agent_bootstrap::layout::Layout;
 use agent_bootstrap::units::{AgentUnit, UnitManager};
 use agent_bootstrap::watch::client;
+use agent_bootstrap::watch::clock::{EvenClock, MachineClock, ThisMachine};
 use agent_bootstrap::watch::fake_group::FakeGroup;
 use agent_bootstrap::watch::group::Size;
 use agent_bootstrap::watch::keeper::{Keeper, Orders, Ports};
 use agent_bootstrap::watch::protocol::{Answer, Request, Status};
 use agent_bootstrap::watch::server;
 use agent_bootstrap::watch::settings::NewestSettings;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use lifecycle::{AwsState, Policy};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -77,7 +78,25 @@ impl NewestSettings for Settings {
     }
 }
 
+/// This machine's clocks, whose time of day is set as the test wants.
+#[derive(Clone)]
+pub struct Clock {
+    machine: ThisMachine,
+    pub ahead: Rc<Cell<SignedDuration>>,
+}
+
+impl MachineClock for Clock {
+    fn time_of_day(&self) -> Timestamp {
+        self.machine.time_of_day() + self.ahead.get()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.machine.elapsed()
+    }
+}
+
 pub struct Stage {
+    pub clock: Clock,
     pub engine: FakeEngine,
     pub settings_changed: Rc<RefCell<Option<bool>>>,
     pub group: FakeGroup,
@@ -128,6 +147,7 @@ impl Stage {
             memory: layout.run().join("watch.json"),
         };
         Self {
+            clock: Clock { machine: ThisMachine::new(), ahead: Rc::default() },
             engine: FakeEngine::default(),
             settings_changed: Rc::new(RefCell::new(Some(false))),
             group: FakeGroup::new(Size { min: 0, max: 3, desired: 1 }, hook, AwsState::InService),
@@ -146,7 +166,8 @@ impl Stage {
         let settings = Settings(Rc::clone(&self.settings_changed));
         let (disk, guard_end) = guard::ends();
         let (group, metadata) = (self.group.clone(), self.group.clone());
-        let ports = Ports { group, metadata, settings, units, disk };
+        let clock = EvenClock::new(self.clock.clone());
+        let ports = Ports { group, metadata, settings, units, disk, clock };
         let (engine, space) = (self.engine.clone(), self.space());
         let limits = Limits { free: Some(20), inodes: None, unused_for: SignedDuration::from_secs(1) };
         let guard = Guard::new("i-1", Some(engine), space, self.layout.builds(), limits, guard_end);
