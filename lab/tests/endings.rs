@@ -5,6 +5,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lab::bake::bake;
+use lab::engine::{Engine, folder_beside};
+use lab::instances::programs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -59,7 +62,8 @@ impl Running {
         self.lab.wait().unwrap().code()
     }
 
-    /// Command lines of the processes that have to do with the folder: by argument, variable or working folder.
+    /// Command lines of the processes that have to do with the folder: by argument, variable, working folder, or, in a
+    /// container, by what is mounted there.
     fn processes(&self) -> Vec<String> {
         let folder = self.folder.path().display().to_string();
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
@@ -71,7 +75,9 @@ impl Running {
             let command = read(&process, "cmdline");
             let place = std::fs::read_link(process.join("cwd")).unwrap_or_default();
             let found = command.contains(&folder) || place.starts_with(&folder);
-            (found || read(&process, "environ").contains(&folder)).then_some(command)
+            let found =
+                found || ["environ", "mountinfo"].iter().any(|what| read(&process, what).contains(&folder));
+            found.then_some(command)
         });
         // A process that has ended but is not reaped has none of the three.
         of_folder.collect()
@@ -118,6 +124,41 @@ const UP: Started =
     (&["up", "--parameter", "MinSize=1", "--dir"], &["moto_server", "functions/ci-Scaler", "build-agent"]);
 /// The demo's own servers; its instances are those of `lab up`.
 const DEMO: Started = (&["demo", "--folder"], &["moto_server", "sshd", "docker-registry"]);
+
+/// The same with an instance that is a container.
+const CONTAINER: Started = (
+    &["up", "--instances", "containers", "--parameter", "MinSize=1", "--dir"],
+    &["moto_server", "functions/ci-Scaler", "instance-wires", "build-agent"],
+);
+
+/// Is there an engine, with the lab's AMI? On CI there must be.
+fn has_containers() -> bool {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let programs = programs().unwrap();
+    let ready = runtime.block_on(async {
+        let engine = Engine::find(&folder_beside(&programs)).await?;
+        bake(&engine, &programs, &|what| eprintln!("{what}")).await.map(drop)
+    });
+    if let Err(reason) = &ready {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "{reason:#}");
+        eprintln!("SKIPPED, no container instances here: {reason:#}");
+    }
+    ready.is_ok()
+}
+
+#[test]
+fn ctrl_c_ends_container_instances() {
+    if has_containers() {
+        ctrl_c(CONTAINER, 0);
+    }
+}
+
+#[test]
+fn sigkill_of_the_lab_leaves_no_container() {
+    if has_containers() {
+        sigkill(CONTAINER);
+    }
+}
 
 #[test]
 fn ctrl_c_ends_lab_up() {

@@ -1,15 +1,25 @@
 //! Journeys on container instances: systemd, units, real Docker and reboots, on instances of the lab's AMI.
 
+mod boot_crashes;
 mod crashes;
+mod disk;
 mod jobs;
+mod logs;
+mod notices;
 mod reboots;
+mod replacements;
+mod rolls;
+mod trouble;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use lab::engine::container::Container;
+use lab::engine::build_instance::AMI;
+use lab::engine::container::{Container, ContainerOrder, Network};
 use lab::engine::{Engine, folder_beside};
 use lab::instances::kind::InstanceKind;
 use lab::instances::programs;
+use lab::lab::Lab;
 
 use crate::scene::{PATIENCE, Scene};
 
@@ -31,7 +41,7 @@ pub async fn engine() -> Option<Engine> {
 /// A stack whose instances are containers.
 async fn scene(parameters: &[(&str, &str)]) -> Option<Scene> {
     let kind = InstanceKind::Containers(engine().await?);
-    let all: Vec<_> = parameters.iter().copied().chain([("Settings", SETTINGS)]).collect();
+    let all: Vec<_> = [("Settings", SETTINGS)].into_iter().chain(parameters.iter().copied()).collect();
     // One tick an invocation.
     Some(Scene::on(kind, &all, vec![("LAMBDA_TIMEOUT".to_owned(), "1s".to_owned())]).await)
 }
@@ -71,6 +81,82 @@ async fn until_inside(machine: &Container, command: &str) {
         }
         assert!(begun.elapsed() < PATIENCE, "never true: {command}: {answer:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Waits until something holds.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// How many instances there have ever been.
+fn launched(scene: &Scene) -> usize {
+    let ids: BTreeSet<String> =
+        scene.group().activities.iter().map(|activity| activity.instance.clone()).collect();
+    ids.len()
+}
+
+/// Writes a parameter as a stack's owner does.
+async fn put_parameter(scene: &Scene, name: &str, value: &str) {
+    let put = ["ssm", "put-parameter", "--overwrite", "--type", "String", "--name", name];
+    let said = scene.aws(&[&put[..], &["--value", value]].concat()).await;
+    assert!(said.success, "{}", said.stderr);
+}
+
+/// Queues a job that runs until `/var/tmp/enough` is there, and waits until it runs: its instance, and the job.
+async fn busy(scene: &Scene) -> (String, String) {
+    let job = scene
+        .queue("long", "echo begun; until [ -e /var/tmp/enough ]; do sleep 0.1; done; echo done well")
+        .await;
+    if scene.group().in_service() == 0 {
+        scene.tick().await.unwrap();
+    }
+    let running = scene.job_until(&job, &["running"]).await;
+    scene.log_until(&job, "\nbegun").await;
+    let agent = running["agent_name"].as_str().unwrap();
+    let holder = scene.group().members.iter().find(|m| agent.contains(&m.id)).unwrap().id.clone();
+    (holder, job)
+}
+
+/// Lets the job of [`busy`] come to its good end.
+async fn enough(scene: &Scene, id: &str, job: &str) {
+    machine(scene, id).succeed(&["touch", "/var/tmp/enough"]).await.unwrap();
+    let (status, log) = scene.ended(job).await;
+    assert_eq!(status, 0, "{log}");
+    assert!(log.contains("done well"), "{log}");
+}
+
+/// An AMI made of the lab's own by a command in it.
+struct OtherAmi {
+    engine: Engine,
+    id: String,
+}
+
+impl OtherAmi {
+    async fn make(engine: &Engine, lab: &Lab, command: &str) -> Self {
+        let id = format!("ami-{:017x}", std::process::id());
+        let order = ContainerOrder {
+            name: format!("tidemark-test-{id}"),
+            hostname: "ip-10-0-0-1".into(),
+            image: lab.ami().unwrap().image(),
+            network: Network::None,
+            command: vec!["sleep".into(), "infinity".into()],
+            binds: Vec::new(),
+        };
+        let container = Container::start(engine, order).await.unwrap();
+        container.succeed(&["sh", "-c", command]).await.unwrap();
+        container.commit(AMI, &id).await.unwrap();
+        container.remove().await.unwrap();
+        Self { engine: engine.clone(), id }
+    }
+
+    /// Its instances have to be gone.
+    async fn remove(self) {
+        self.engine.remove_image(&format!("{AMI}:{}", self.id)).await.unwrap();
     }
 }
 

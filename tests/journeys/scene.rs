@@ -1,6 +1,6 @@
 //! A stack on a lab of its own, and its user, who uploads secrets, queues builds and waits for what they come to.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lab::git::GitServers;
@@ -16,8 +16,26 @@ use crate::lone_cloud::Said;
 /// Longer than any step takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What the instances wrote, for whoever reads why a test failed.
+struct Consoles(PathBuf);
+
+impl Drop for Consoles {
+    fn drop(&mut self) {
+        let instances = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
+        for instance in instances.filter(|_| std::thread::panicking()) {
+            let console = std::fs::read(instance.path().join("console.log")).unwrap_or_default();
+            let console = String::from_utf8_lossy(&console).into_owned();
+            let lines: Vec<&str> = console.lines().collect();
+            let last = lines[lines.len().saturating_sub(80)..].join("\n");
+            eprintln!("--- console of {}, its end:\n{last}", instance.path().display());
+        }
+    }
+}
+
 /// The lab, its stack and the CI.
 pub struct Scene {
+    /// First: the lab takes its folder along.
+    _consoles: Consoles,
     pub lab: Lab,
     pub stack: Stack,
     http: reqwest::Client,
@@ -43,7 +61,8 @@ impl Scene {
         let mut lab = Lab::start(options).await.unwrap();
         let (repo, git) = repository(&lab).await;
         let stack = lab.deploy_stack("ci", parameters).await.unwrap();
-        Self { lab, stack, http: reqwest::Client::new(), repo, _git: git }
+        let consoles = Consoles(lab.folder().join("instances"));
+        Self { _consoles: consoles, lab, stack, http: reqwest::Client::new(), repo, _git: git }
     }
 
     /// The group as it is now.

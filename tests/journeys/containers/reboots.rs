@@ -3,18 +3,13 @@
 use lab::endpoint::faults::{Effect, Fault};
 use lab::group::model::{Group, Lifecycle};
 
-use super::{first_machine, machine, nobody_was_denied, returns_to_zero, scene, unit, until_inside};
+use super::{
+    first_machine, launched, machine, nobody_was_denied, returns_to_zero, scene, unit, until_inside,
+};
 use crate::scene::Scene;
 
 async fn reboot(scene: &Scene, id: &str) {
     scene.lab.instances().containers().unwrap().reboot(id).await.unwrap();
-}
-
-/// How many instances there have ever been.
-fn launched(scene: &Scene) -> usize {
-    let ids: std::collections::BTreeSet<String> =
-        scene.group().activities.iter().map(|activity| activity.instance.clone()).collect();
-    ids.len()
 }
 
 #[tokio::test]
