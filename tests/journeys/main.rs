@@ -13,6 +13,7 @@ mod demo;
 mod doctor;
 mod faults;
 mod five_hours;
+mod instance_parameters;
 mod jobs;
 mod lab_cli;
 mod leftovers;

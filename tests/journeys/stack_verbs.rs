@@ -115,6 +115,7 @@ async fn publish_gives_each_region_its_files_and_a_button() {
     assert!(
         buttons[0].contains("region=us-east-1")
             && buttons[0].contains("param_ScalerCodeBucket=our-templates&")
+            && buttons[0].contains("param_ScalerCodeKey=")
     );
     assert!(buttons[1].contains("region=eu-west-1"));
     assert!(buttons[1].contains("param_ScalerCodeBucket=our-templates-eu-west-1&"), "Lambda's own region");
