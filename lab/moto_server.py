@@ -3,7 +3,7 @@
 moto's CloudFormation skips AWS::SecretsManager::Secret, and whatever refers to the secret (user data, policies, the
 scaler's environment) is then left with a hole. It also forgets the ManagedPolicyArns of a role, and a stack's VPC
 cannot be deleted because its routes stay. Names and ARNs are made as CloudFormation makes them.
-It also skips AWS::AutoScaling::LifecycleHook and AWS::S3::BucketPolicy, which the lab then reads from moto, and
+It also skips AWS::AutoScaling::LifecycleHook, AWS::AutoScaling::WarmPool and AWS::S3::BucketPolicy, which the lab then reads from moto, and
 AWS::CloudWatch::Alarm. An update would take a group away for a moment, and leave it at the old version of its launch
 template.
 It also knows no Debian 13, which images of instances begin with.
@@ -161,6 +161,51 @@ class StackLifecycleHook(CloudFormationModel):
         return cls.create_from_cloudformation_json(original_resource.name, cloudformation_json, account_id, region_name)
 
 
+class StackWarmPool(CloudFormationModel):
+    """The warm pool of a group; its physical id is the group's name. AWS has none for a mixed instances policy."""
+
+    __module__ = "moto.autoscaling.models"
+
+    def __init__(self, group):
+        self.group = group
+
+    @property
+    def physical_resource_id(self):
+        return self.group
+
+    def delete(self, account_id, region_name):
+        backend = autoscaling_backends[account_id][region_name]
+        if self.group in backend.autoscaling_groups:
+            backend.delete_warm_pool(self.group)
+
+    @staticmethod
+    def cloudformation_name_type():
+        return None
+
+    @staticmethod
+    def cloudformation_type():
+        return "AWS::AutoScaling::WarmPool"
+
+    @classmethod
+    def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **_):
+        properties = cloudformation_json["Properties"]
+        name = properties["AutoScalingGroupName"]
+        group = autoscaling_backends[account_id][region_name].autoscaling_groups[name]
+        if group.mixed_instances_policy:
+            raise ValueError(f"You can't add a warm pool to {name}: it has a mixed instances policy")
+        group.put_warm_pool(
+            max_group_prepared_capacity=int(properties["MaxGroupPreparedCapacity"]),
+            min_size=int(properties["MinSize"]),
+            pool_state=properties.get("PoolState", "Stopped"),
+            instance_reuse_policy=None,
+        )
+        return cls(name)
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
+        return cls.create_from_cloudformation_json(original_resource.group, cloudformation_json, account_id, region_name)
+
+
 class StackBucketPolicy(CloudFormationModel):
     """The policy of a bucket; its physical id is the bucket's name."""
 
@@ -269,6 +314,7 @@ def update_groups_in_place():
     def update(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
         group = cls.create_from_cloudformation_json(new_resource_name, cloudformation_json, account_id, region_name)
         group._id, group.created_time = original_resource._id, original_resource.created_time
+        group.warm_pool = original_resource.warm_pool
         original_resource.set_desired_capacity(0)
         return group
 
@@ -280,7 +326,7 @@ def conditions_on(parameters, template):
     found = set()
     conditions = template.get("Conditions", {})
     while True:
-        words = [json.dumps({"Ref": name}) for name in parameters] + [json.dumps({"Condition": name}) for name in found]
+        words = [text for name in parameters for text in (json.dumps({"Ref": name}), "${%s}" % name)] + [json.dumps({"Condition": name}) for name in found]
         more = {name for name, body in conditions.items() if any(word in json.dumps(body) for word in words)}
         if more <= found:
             return found
@@ -331,6 +377,9 @@ def update_launch_templates_and_their_groups():
         add("AWS::EC2::LaunchTemplate", values)
         versions = [json.dumps({"Fn::GetAtt": [name, "LatestVersionNumber"]}) for name in actions["Modify"]]
         add("AWS::AutoScaling::AutoScalingGroup", versions)
+        # Its group may only just have become one that can have it.
+        pools = [n for n in actions["Modify"] if other_template["Resources"][n]["Type"] == "AWS::AutoScaling::WarmPool"]
+        actions["Modify"] = [name for name in actions["Modify"] if name not in pools] + pools
         return actions
 
     ResourceMap.build_resource_diff = whole_diff

@@ -78,6 +78,16 @@ pub trait Instances: Send + Sync {
     /// Ends a machine with everything that runs on it. Harmless for one that is gone.
     fn terminate<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()>;
 
+    /// Stops a machine that goes to the warm pool; its disk stays. A kind that cannot lets it run.
+    fn stop<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+
+    /// Starts a stopped machine again. Harmless for one that runs.
+    fn start<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Result<(), LaunchFailed>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// The metadata service shall tell this `autoscaling/target-lifecycle-state`.
     fn tell_target_state(&self, id: &str, state: &'static str);
 

@@ -121,6 +121,7 @@ pub fn definition(min: u32, max: u32, held: bool) -> Definition {
             spot_strategy: "lowest-price".to_owned(),
         }),
         grace: SignedDuration::ZERO,
+        warm: 0,
         hooks: std::iter::once(hook(HOOK, Transition::Terminating)).chain(launching).collect(),
         tags: Vec::new(),
         created: Timestamp::UNIX_EPOCH,

@@ -44,6 +44,7 @@ fn definition(count: u32) -> Definition {
         types: Vec::new(),
         mixed: None,
         grace: SignedDuration::ZERO,
+        warm: 0,
         hooks: vec![Hook {
             name: HOOK.into(),
             transition: Transition::Terminating,
@@ -101,7 +102,7 @@ impl Roll {
                 return;
             }
             for step in steps {
-                if let Step::Launch { zone } = &step {
+                if let Step::Launch { zone, .. } = &step {
                     self.launch(zone.clone());
                 }
                 if let Step::End { id } = &step {
@@ -118,7 +119,7 @@ impl Roll {
         // New ids come before and after the old ones.
         let id = format!("i-{:03}", (self.launched * 37) % 101);
         let template_version = self.group.definition.template.version.clone();
-        let order = Order { id: id.clone(), zone, instance_type: "t".into(), template_version };
+        let order = Order { id: id.clone(), zone, instance_type: "t".into(), template_version, warm: false };
         self.group.ordered(order, self.now);
         self.group.came_up(&id);
         let seen = Observed { logs: Some(false), ..Observed::new(State::Booting, self.now) };

@@ -30,3 +30,4 @@ mod spot;
 mod stack_verbs;
 mod storm;
 mod template_effects;
+mod warm_pool;

@@ -16,12 +16,20 @@ pub struct Order {
     pub instance_type: String,
     /// Version of the launch template.
     pub template_version: String,
+    /// For the warm pool.
+    pub warm: bool,
 }
 
 impl Group {
     /// An instance was ordered.
     pub fn ordered(&mut self, order: Order, now: Timestamp) {
         let before = self.capacity();
+        if order.warm {
+            let cause = format!("At {now:.0} an instance was started to fill the warm pool.");
+            let what = format!("Launching a new EC2 instance into warm pool: {}", order.id);
+            self.record(&order.id, what, cause, now);
+            return self.members.push(self.member_of(order, Lifecycle::WarmedPending, now));
+        }
         let cause = format!(
             "{}At {now:.0} an instance was started in response to a difference between desired and actual \
              capacity, increasing the capacity from {before} to {}.",
@@ -29,18 +37,38 @@ impl Group {
             before + 1
         );
         self.record(&order.id, format!("Launching a new EC2 instance: {}", order.id), cause, now);
-        self.members.push(Member {
+        self.members.push(self.member_of(order, Lifecycle::Pending, now));
+    }
+
+    fn member_of(&self, order: Order, lifecycle: Lifecycle, now: Timestamp) -> Member {
+        Member {
             id: order.id,
             zone: order.zone,
             instance_type: order.instance_type,
             template_version: order.template_version,
             launched: now,
             running: false,
-            lifecycle: Lifecycle::Pending,
+            lifecycle,
             healthy: true,
             protected: self.definition.protect_new,
             waits: Vec::new(),
-        });
+        }
+    }
+
+    /// A stopped instance of the warm pool is started.
+    fn wake(&mut self, id: &str, now: Timestamp) {
+        let before = self.capacity();
+        let cause = format!(
+            "{}At {now:.0} an instance was started in response to a difference between desired and actual \
+             capacity, increasing the capacity from {before} to {}.",
+            self.reason,
+            before + 1
+        );
+        self.record(id, format!("Launching a new EC2 instance from warm pool: {id}"), cause, now);
+        if let Some(member) = self.member_mut(id) {
+            member.lifecycle = Lifecycle::Pending;
+            member.running = false;
+        }
     }
 
     /// The machine of an ordered instance is up.
@@ -68,6 +96,7 @@ impl Group {
     pub fn apply(&mut self, step: &Step, now: Timestamp) {
         match step {
             Step::Launch { .. } => {}
+            Step::Wake { id } => self.wake(id, now),
             Step::Arrive { id } => self.arrive(id, now),
             Step::Enter { id } => self.enter(id, now),
             Step::Retire { id, ending } => self.retire(id, *ending, now),
@@ -87,12 +116,18 @@ impl Group {
         if waits.is_empty() {
             return self.enter(id, now);
         }
-        self.move_to(id, Lifecycle::PendingWait, waits);
+        let waiting = if self.is_warmed(id) { Lifecycle::WarmedPendingWait } else { Lifecycle::PendingWait };
+        self.move_to(id, waiting, waits);
         self.set_status(id, ActivityStatus::MidLifecycleAction, None);
     }
 
+    fn is_warmed(&self, id: &str) -> bool {
+        self.member(id).is_some_and(|m| m.lifecycle.is_warmed())
+    }
+
     fn enter(&mut self, id: &str, now: Timestamp) {
-        self.move_to(id, Lifecycle::InService, Vec::new());
+        let entered = if self.is_warmed(id) { Lifecycle::WarmedStopped } else { Lifecycle::InService };
+        self.move_to(id, entered, Vec::new());
         self.set_status(id, ActivityStatus::Successful, Some(now));
     }
 

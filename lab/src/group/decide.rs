@@ -39,13 +39,20 @@ pub enum Step {
     Launch {
         /// In this zone.
         zone: String,
+        /// Into the warm pool.
+        warm: bool,
+    },
+    /// Start a stopped instance of the warm pool, to enter service.
+    Wake {
+        /// Which.
+        id: String,
     },
     /// A launched instance leaves `Pending`: into `InService`, or into `Pending:Wait` where a hook holds it.
     Arrive {
         /// Which.
         id: String,
     },
-    /// A launching hook has let go: `Pending:Wait` to `InService`.
+    /// A launching hook has let go: `Pending:Wait` to `InService`, `Warmed:Pending:Wait` to `Warmed:Stopped`.
     Enter {
         /// Which.
         id: String,
@@ -77,17 +84,38 @@ pub fn reconcile(group: &Group, now: Timestamp) -> Vec<Step> {
     let going: Vec<String> = steps.iter().filter_map(retired).collect();
     let capacity = group.capacity() - going.len();
     let wanted = group.desired.min(group.definition.max) as usize;
+    let gives_up = |step: &Step| matches!(step, Step::Retire { ending: Ending::Abandoned, .. });
+    let gave_up = group.abandoned.is_some_and(|at| now < later(at, LAUNCH_AFTER_ABANDONED))
+        || steps.iter().any(gives_up);
+    let mut woken = 0;
     if capacity < wanted {
-        let gives_up = |step: &Step| matches!(step, Step::Retire { ending: Ending::Abandoned, .. });
-        let gave_up = group.abandoned.is_some_and(|at| now < later(at, LAUNCH_AFTER_ABANDONED));
-        if gave_up || steps.iter().any(gives_up) {
-            return steps;
+        let missing = wanted - capacity;
+        let stopped = |m: &&Member| m.lifecycle == Lifecycle::WarmedStopped && !going.contains(&m.id);
+        steps.extend(
+            group.members.iter().filter(stopped).take(missing).map(|m| Step::Wake { id: m.id.clone() }),
+        );
+        woken = steps.iter().filter(|step| matches!(step, Step::Wake { .. })).count();
+        if !gave_up {
+            steps.extend(launches(group, missing - woken, false));
         }
-        steps.extend(launches(group, wanted - capacity));
     } else {
         steps.extend(scale_in(group, capacity - wanted, &going));
     }
+    steps.extend(warm_pool(group, woken, gave_up, &going));
     steps
+}
+
+/// What fills the warm pool, or empties one that has become smaller.
+fn warm_pool(group: &Group, woken: usize, gave_up: bool, going: &[String]) -> Vec<Step> {
+    let stays = |m: &&Member| m.lifecycle.is_warmed() && !going.contains(&m.id);
+    let warmed = group.members.iter().filter(stays).count() - woken;
+    let wanted = group.definition.warm as usize;
+    if warmed <= wanted {
+        return if gave_up { Vec::new() } else { launches(group, wanted - warmed, true) };
+    }
+    let stopped = group.members.iter().filter(stays).filter(|m| m.lifecycle == Lifecycle::WarmedStopped);
+    let ends = |m: &Member| Step::Retire { id: m.id.clone(), ending: Ending::ScaleIn };
+    stopped.skip(woken).take(warmed - wanted).map(ends).collect()
 }
 
 /// The instance that a step retires.
@@ -102,9 +130,9 @@ fn retired(step: &Step) -> Option<String> {
 fn advance(group: &Group, member: &Member, now: Timestamp) -> Option<Step> {
     let id = member.id.clone();
     match member.lifecycle {
-        Lifecycle::Pending if member.running => Some(Step::Arrive { id }),
-        Lifecycle::Pending => None,
-        Lifecycle::PendingWait => match silent(member, now) {
+        Lifecycle::Pending | Lifecycle::WarmedPending if member.running => Some(Step::Arrive { id }),
+        Lifecycle::Pending | Lifecycle::WarmedPending | Lifecycle::WarmedStopped => None,
+        Lifecycle::PendingWait | Lifecycle::WarmedPendingWait => match silent(member, now) {
             Some(wait) if !continues(group, wait) => Some(Step::Retire { id, ending: Ending::Abandoned }),
             _ if all_over(member, now) => Some(Step::Enter { id }),
             _ => None,
@@ -136,7 +164,7 @@ fn continues(group: &Group, wait: &Wait) -> bool {
 }
 
 /// New instances go where the fewest are.
-fn launches(group: &Group, count: usize) -> Vec<Step> {
+fn launches(group: &Group, count: usize, warm: bool) -> Vec<Step> {
     let mut by_zone: Vec<(usize, &str)> = group
         .definition
         .zones
@@ -149,7 +177,7 @@ fn launches(group: &Group, count: usize) -> Vec<Step> {
     for _ in 0..count {
         let Some(least) = by_zone.iter_mut().min_by_key(|(instances, _)| *instances) else { break };
         least.0 += 1;
-        steps.push(Step::Launch { zone: least.1.to_owned() });
+        steps.push(Step::Launch { zone: least.1.to_owned(), warm });
     }
     steps
 }

@@ -23,6 +23,7 @@ pub(super) fn definition(min: u32, max: u32) -> Definition {
         types: vec!["c7a.large".into()],
         mixed: None,
         grace: SignedDuration::from_secs(60),
+        warm: 0,
         hooks: vec![Hook {
             name: "drain".into(),
             transition: Transition::Terminating,
@@ -43,7 +44,7 @@ pub(super) fn settle(group: &mut Group, next: &mut u32, now: Timestamp) -> Vec<S
             return taken;
         }
         for step in &steps {
-            if let Step::Launch { zone } = step {
+            if let Step::Launch { zone, warm } = step {
                 let id = format!("i-{next}");
                 *next += 1;
                 let order = Order {
@@ -51,11 +52,15 @@ pub(super) fn settle(group: &mut Group, next: &mut u32, now: Timestamp) -> Vec<S
                     zone: zone.clone(),
                     instance_type: "c7a.large".into(),
                     template_version: "1".into(),
+                    warm: *warm,
                 };
                 group.ordered(order, now);
                 group.came_up(&id);
             }
             group.apply(step, now);
+            if let Step::Wake { id } = step {
+                group.came_up(id);
+            }
         }
         taken.extend(steps);
         assert!(taken.len() < 10_000, "the group comes to rest");
@@ -215,10 +220,62 @@ fn an_abandoned_launch_is_ended_and_replaced() {
 }
 
 #[test]
+fn a_warm_pool_is_kept_beside_the_group_and_launched_from_first() {
+    let mut group = Group::new(Definition { warm: 1, ..definition(0, 4) });
+    group.put_hook(Hook {
+        name: "ready".into(),
+        transition: Transition::Launching,
+        heartbeat: SignedDuration::from_secs(60),
+        silence_continues: false,
+    });
+    settle(&mut group, &mut 0, at(0));
+    assert_eq!(states(&group), [("i-0".into(), "Warmed:Pending:Wait")], "nothing is desired");
+    group.complete("i-0", "ready", true, at(1)).unwrap();
+    settle(&mut group, &mut 1, at(1));
+    assert_eq!((states(&group), group.capacity()), (vec![("i-0".into(), "Warmed:Stopped")], 0));
+    let refusal = group.set_protection(&["i-0".into()], false).unwrap_err();
+    assert!(refusal.message.contains("not in InService"), "{refusal}");
+
+    group.set_desired(2, at(10)).unwrap();
+    settle(&mut group, &mut 1, at(10));
+    let expected = [("i-0", "Pending:Wait"), ("i-1", "Pending:Wait"), ("i-2", "Warmed:Pending:Wait")];
+    assert_eq!(
+        states(&group),
+        expected.map(|(id, state)| (id.to_owned(), state)),
+        "the hook holds it once more"
+    );
+    let told: Vec<&str> = group.activities.iter().map(|a| a.description.as_str()).collect();
+    let launch = |how: &str, id: &str| format!("Launching a new EC2 instance{how}: {id}");
+    assert_eq!(
+        told,
+        [
+            launch(" into warm pool", "i-0"),
+            launch(" from warm pool", "i-0"),
+            launch("", "i-1"),
+            launch(" into warm pool", "i-2")
+        ]
+    );
+    group.complete("i-2", "ready", false, at(11)).unwrap();
+    settle(&mut group, &mut 3, at(12));
+    assert_eq!(group.members.iter().filter(|m| m.lifecycle.is_warmed()).count(), 0, "given up, and no storm");
+    settle(&mut group, &mut 3, at(21));
+    assert_eq!(states(&group).last().unwrap().1, "Warmed:Pending:Wait");
+    group.redefine(definition(0, 4));
+    group.complete("i-3", "ready", true, at(22)).unwrap();
+    settle(&mut group, &mut 4, at(22));
+    assert!(group.members.iter().all(|m| !m.lifecycle.is_warmed()), "a pool that is no more is emptied");
+}
+
+#[test]
 fn a_failed_launch_leaves_and_is_told() {
     let mut group = Group::new(definition(0, 4));
-    let order =
-        Order { id: "i-0".into(), zone: "a".into(), instance_type: "t".into(), template_version: "1".into() };
+    let order = Order {
+        id: "i-0".into(),
+        zone: "a".into(),
+        instance_type: "t".into(),
+        template_version: "1".into(),
+        warm: false,
+    };
     group.ordered(order, at(0));
     group.failed_to_launch("i-0", "no capacity", at(1));
     assert_eq!(group.members, []);

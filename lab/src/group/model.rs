@@ -109,6 +109,8 @@ pub struct Definition {
     pub mixed: Option<Distribution>,
     /// Bad health is ignored so long after the launch, when the caller asks for it.
     pub grace: SignedDuration,
+    /// Instances that are kept prepared and stopped beside those desired: the warm pool's absolute size.
+    pub warm: u32,
     /// Lifecycle hooks.
     pub hooks: Vec<Hook>,
     /// Tags.
@@ -117,9 +119,15 @@ pub struct Definition {
     pub created: Timestamp,
 }
 
-/// AWS's lifecycle states, as far as a group without standby and warm pool knows them.
+/// AWS's lifecycle states, as far as a group without standby knows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifecycle {
+    /// Being launched into the warm pool.
+    WarmedPending,
+    /// Launched into the warm pool, held by a launching hook.
+    WarmedPendingWait,
+    /// Prepared and stopped.
+    WarmedStopped,
     /// Being launched.
     Pending,
     /// Launched, held by a launching hook.
@@ -137,6 +145,9 @@ impl Lifecycle {
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
+            Self::WarmedPending => "Warmed:Pending",
+            Self::WarmedPendingWait => "Warmed:Pending:Wait",
+            Self::WarmedStopped => "Warmed:Stopped",
             Self::Pending => "Pending",
             Self::PendingWait => "Pending:Wait",
             Self::InService => "InService",
@@ -149,9 +160,16 @@ impl Lifecycle {
     #[must_use]
     pub fn target(self) -> &'static str {
         match self {
+            Self::WarmedPending | Self::WarmedPendingWait | Self::WarmedStopped => "Warmed:Stopped",
             Self::Pending | Self::PendingWait | Self::InService => "InService",
             Self::TerminatingWait | Self::TerminatingProceed => "Terminated",
         }
+    }
+
+    /// Is it in the warm pool?
+    #[must_use]
+    pub fn is_warmed(self) -> bool {
+        matches!(self, Self::WarmedPending | Self::WarmedPendingWait | Self::WarmedStopped)
     }
 
     /// Does the instance count against desired capacity?

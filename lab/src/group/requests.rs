@@ -97,8 +97,8 @@ impl Group {
                 "Instance Id not found - No managed instance found for instance ID: {id}"
             )));
         };
-        if member.lifecycle.counts() {
-            if decrement {
+        if member.lifecycle.counts() || member.lifecycle.is_warmed() {
+            if decrement && member.lifecycle.counts() {
                 self.decrement(id, now)?;
             }
             self.retire(id, Ending::Asked, now);
@@ -150,7 +150,7 @@ impl Group {
         let Some(member) = member else { return Err(no_action(id)) };
         if go_on {
             member.waits.retain(|w| w.hook != hook);
-        } else if member.lifecycle == Lifecycle::PendingWait {
+        } else if matches!(member.lifecycle, Lifecycle::PendingWait | Lifecycle::WarmedPendingWait) {
             self.retire(id, Ending::Abandoned, now);
         } else {
             member.waits.clear();

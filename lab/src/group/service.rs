@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// All groups of the lab.
 pub struct Groups {
     groups: Mutex<GroupMap>,
-    /// Instances whose end is under way.
+    /// Instances whose end, or stop, is under way.
     ending: Mutex<BTreeSet<String>>,
     /// Groups that AWS has no capacity for.
     without_capacity: Mutex<BTreeSet<String>>,
@@ -168,7 +168,19 @@ impl Groups {
     /// Takes one step; false when it is under way already or cannot be taken now.
     async fn take(self: &Arc<Self>, name: &str, step: Step) -> bool {
         match step {
-            Step::Launch { zone } => self.launch(name, zone).await,
+            Step::Launch { zone, warm } => self.launch(name, zone, warm).await,
+            Step::Enter { id } if self.is_warmed(name, &id) => {
+                let first = self.ending.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+                if first {
+                    tokio::spawn(Arc::clone(self).rest(name.to_owned(), id));
+                }
+                false
+            }
+            Step::Wake { ref id } => {
+                self.with(name, |g| g.apply(&step, Timestamp::now()));
+                tokio::spawn(Arc::clone(self).wake(name.to_owned(), id.clone()));
+                true
+            }
             Step::End { id } => {
                 let first = self.ending.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
                 if first {
@@ -183,6 +195,28 @@ impl Groups {
         }
     }
 
+    fn is_warmed(&self, name: &str, id: &str) -> bool {
+        self.lock().get(name).and_then(|g| g.member(id)).is_some_and(|m| m.lifecycle.is_warmed())
+    }
+
+    /// A prepared instance of the warm pool is stopped, and may be wanted from then on.
+    async fn rest(self: Arc<Self>, name: String, id: String) {
+        self.instances.stop(&id).await;
+        self.with(&name, |g| g.apply(&Step::Enter { id: id.clone() }, Timestamp::now()));
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.changed();
+    }
+
+    async fn wake(self: Arc<Self>, name: String, id: String) {
+        self.tell_states();
+        if let Err(failed) = self.instances.start(&id).await {
+            tracing::warn!(group = name, %failed);
+            self.with(&name, |g| g.set_health(&id, false, false, Timestamp::now()));
+        }
+        self.with(&name, |g| g.came_up(&id));
+        self.changed();
+    }
+
     async fn end(self: Arc<Self>, name: String, id: String) {
         self.instances.terminate(&id).await;
         self.with(&name, |g| g.apply(&Step::End { id: id.clone() }, Timestamp::now()));
@@ -190,7 +224,7 @@ impl Groups {
         self.changed();
     }
 
-    async fn launch(self: &Arc<Self>, name: &str, zone: String) -> bool {
+    async fn launch(self: &Arc<Self>, name: &str, zone: String, warm: bool) -> bool {
         if self.without_capacity.lock().unwrap_or_else(PoisonError::into_inner).contains(name) {
             return false;
         }
@@ -213,6 +247,7 @@ impl Groups {
                 zone: order.zone.clone(),
                 instance_type: order.instance_type.clone(),
                 template_version: order.tags.get(VERSION_TAG).cloned().unwrap_or_default(),
+                warm,
             };
             g.ordered(entry, Timestamp::now());
         });

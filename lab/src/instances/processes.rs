@@ -47,7 +47,8 @@ pub struct ProcessInstances {
 
 struct Running {
     metadata: Imds,
-    init: Child,
+    /// None while it is stopped.
+    init: Option<Child>,
 }
 
 impl ProcessInstances {
@@ -94,7 +95,7 @@ impl ProcessInstances {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn start(&self, order: InstanceOrder) -> anyhow::Result<()> {
+    async fn bring_up(&self, order: InstanceOrder) -> anyhow::Result<()> {
         let root = self.folder(&order.id);
         for folder in ["tmp", "var/log/tidemark"] {
             let mut builder = std::fs::DirBuilder::new();
@@ -107,7 +108,7 @@ impl ProcessInstances {
                 .await
                 .context("start of the metadata service")?;
         let init = self.init(&root, &metadata).start()?;
-        self.lock().insert(order.id, Running { metadata, init });
+        self.lock().insert(order.id, Running { metadata, init: Some(init) });
         Ok(())
     }
 
@@ -136,11 +137,18 @@ impl ProcessInstances {
     }
 }
 
+async fn halt(id: &str, init: Option<Child>) {
+    let Some(init) = init else { return };
+    if let Err(error) = init.stop().await {
+        tracing::warn!(id, %error, "an instance did not end well");
+    }
+}
+
 impl Instances for ProcessInstances {
     fn launch(&self, order: InstanceOrder) -> BoxFuture<'_, Result<(), LaunchFailed>> {
         Box::pin(async move {
             let id = order.id.clone();
-            self.start(order).await.map_err(|error| LaunchFailed { id, reason: format!("{error:#}") })
+            self.bring_up(order).await.map_err(|error| LaunchFailed { id, reason: format!("{error:#}") })
         })
     }
 
@@ -148,11 +156,37 @@ impl Instances for ProcessInstances {
         Box::pin(async move {
             let found = self.lock().remove(id);
             let Some(Running { metadata, init }) = found else { return };
-            if let Err(error) = init.stop().await {
-                tracing::warn!(id, %error, "an instance did not end well");
-            }
+            halt(id, init).await;
             // Only now: what ends may still ask for credentials.
             drop(metadata);
+        })
+    }
+
+    fn stop<'a>(&'a self, id: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let init = self.lock().get_mut(id).and_then(|running| running.init.take());
+            halt(id, init).await;
+        })
+    }
+
+    fn start<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), LaunchFailed>> {
+        Box::pin(async move {
+            let mut all = self.lock();
+            let Some(running) = all.get_mut(id).filter(|running| running.init.is_none()) else {
+                return Ok(());
+            };
+            let failed = |reason: String| LaunchFailed { id: id.to_owned(), reason };
+            let root = self.folder(id);
+            // A machine's /run does not outlive its stop.
+            match std::fs::remove_dir_all(root.join("run")) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(failed(error.to_string()));
+                }
+                _ => {}
+            }
+            let init = self.init(&root, &running.metadata).start().map_err(|e| failed(format!("{e:#}")))?;
+            running.init = Some(init);
+            Ok(())
         })
     }
 

@@ -22,7 +22,12 @@ impl Readback {
             let hooks = client.describe_lifecycle_hooks().auto_scaling_group_name(name).send().await;
             let hooks = hooks.with_context(|| format!("read of the hooks of {name} from moto"))?;
             let hooks = hooks.lifecycle_hooks().iter().filter_map(hook).collect();
-            found.push(definition(group, hooks).with_context(|| format!("group {name}"))?);
+            let warm = client.describe_warm_pool().auto_scaling_group_name(name).send().await;
+            let warm = warm.with_context(|| format!("read of the warm pool of {name} from moto"))?;
+            let warm = warm.warm_pool_configuration().and_then(|pool| pool.min_size()).unwrap_or(0);
+            let warm = u32::try_from(warm).unwrap_or(0);
+            let read = definition(group, hooks).with_context(|| format!("group {name}"))?;
+            found.push(Definition { warm, ..read });
         }
         Ok(found)
     }
@@ -60,6 +65,7 @@ fn definition(group: &AutoScalingGroup, hooks: Vec<Hook>) -> Result<Definition> 
         mixed: group.mixed_instances_policy().map(distribution),
         types: overrides.iter().filter_map(|o| o.instance_type()).map(str::to_owned).collect(),
         grace: SignedDuration::from_secs(group.health_check_grace_period().unwrap_or(0).into()),
+        warm: 0,
         hooks,
         tags: group
             .tags()

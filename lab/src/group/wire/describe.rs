@@ -38,6 +38,8 @@ fn group(group: &Group) -> Xml {
             ("PropagateAtLaunch", Xml::text(t.at_launch)),
         ])
     });
+    // AWS tells of warm instances apart.
+    let serving = group.members.iter().filter(|m| !m.lifecycle.is_warmed());
     Xml::Fields(vec![
         ("AutoScalingGroupName", Xml::text(&d.name)),
         ("AutoScalingGroupARN", Xml::text(&d.arn)),
@@ -50,7 +52,8 @@ fn group(group: &Group) -> Xml {
         ("LoadBalancerNames", Xml::List(Vec::new())),
         ("HealthCheckType", Xml::text("EC2")),
         ("HealthCheckGracePeriod", Xml::text(d.grace.as_secs())),
-        ("Instances", Xml::List(group.members.iter().map(|m| instance(group, m, false)).collect())),
+        ("Instances", Xml::List(serving.map(|m| instance(group, m, false)).collect())),
+        ("WarmPoolSize", Xml::text(group.members.iter().filter(|m| m.lifecycle.is_warmed()).count())),
         ("CreatedTime", Xml::text(d.created)),
         ("SuspendedProcesses", Xml::List(Vec::new())),
         ("VPCZoneIdentifier", Xml::text(&d.subnets)),

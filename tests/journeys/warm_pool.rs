@@ -1,0 +1,75 @@
+//! A warm pool: instances that are prepared beforehand, stopped, and started when jobs come.
+
+use jiff::SignedDuration;
+use lab::group::model::{Activity, Group, Lifecycle, Member};
+
+use crate::counts::{Answer, Counts};
+use crate::scene::Scene;
+
+/// What only a first boot does, and takes its time for.
+const SETTINGS: &str =
+    "bootstrap-script: ssm:/tidemark/ci/bootstrap\npoll-interval: 200ms\nidle-period: never\n";
+const SCRIPT: &str = "#!/bin/sh\nsleep 3; echo prepared >> \"$TIDEMARK_ROOT/prepared\"\n";
+
+/// The one that waits.
+fn warm(group: &Group) -> Option<&Member> {
+    group.members.iter().find(|m| m.lifecycle == Lifecycle::WarmedStopped)
+}
+
+/// How long a launch took, from AWS's word that it begins to the end of its hook.
+fn took(group: &Group, description: &str) -> SignedDuration {
+    let launch = |a: &&Activity| a.description == description && a.end.is_some();
+    let launch = group.activities.iter().find(launch).unwrap_or_else(|| panic!("{:?}", group.activities));
+    launch.end.unwrap().duration_since(launch.start)
+}
+
+#[tokio::test]
+async fn a_warm_instance_starts_agents_when_a_job_wants_it_and_sooner_than_a_cold_one() {
+    let counts = Counts::start().await;
+    let parameters = [("WarmPoolSize", "1"), ("MaxSize", "2"), ("Settings", SETTINGS)];
+    let scene = Scene::start(&parameters, counts.environment()).await;
+    let put =
+        ["ssm", "put-parameter", "--type", "String", "--name", "/tidemark/ci/bootstrap", "--value", SCRIPT];
+    let said = scene.aws(&put).await;
+    assert!(said.success, "{}", said.stderr);
+
+    // The pool fills though nothing is desired, and what is in it runs no agent.
+    let group = scene.group_until(|g| warm(g).is_some()).await;
+    let id = warm(&group).unwrap().id.clone();
+    assert_eq!((group.desired, group.in_service(), group.members.len()), (0, 0, 1));
+    let console = scene.lab.instances().console(&id).unwrap();
+    assert!(console.contains("boot: prepared; agents start when the group wants"), "{console}");
+    let folder = scene.lab.instances().folder(&id);
+    assert!(!folder.join("run/tidemark/agents").exists(), "no agent was started");
+    let decision = scene.tick().await.unwrap();
+    assert_eq!((&decision["step"], &decision["capacity"]["live"]), (&"hold".into(), &0.into()), "{decision}");
+
+    // A job comes: the warm one enters service, and the pool is filled again.
+    counts.say(Answer::Jobs { scheduled: 1, running: 0 });
+    assert_eq!(scene.tick().await.unwrap()["to"], 1);
+    let group = scene.in_service(1).await;
+    assert!(
+        group.iter().any(|m| m.id == id && m.lifecycle == Lifecycle::InService && m.protected),
+        "{group:?}"
+    );
+    let (status, log) = scene.run("app", "echo \"on $BUILDKITE_AGENT_NAME\"").await;
+    assert!(status == 0 && log.contains(&id), "{log}");
+    assert_eq!(std::fs::read_to_string(folder.join("prepared")).unwrap(), "prepared\n", "prepared once");
+    let group = scene.group_until(|g| warm(g).is_some_and(|m| m.id != id)).await;
+
+    let cold = took(&group, &format!("Launching a new EC2 instance into warm pool: {id}"));
+    let quick = took(&group, &format!("Launching a new EC2 instance from warm pool: {id}"));
+    assert!(cold >= SignedDuration::from_secs(3) && quick < cold, "{quick} from the pool, {cold} cold");
+
+    // Without the option the pool is emptied; the group stays, and is one of several types again.
+    scene
+        .lab
+        .deploy_stack("ci", &[("WarmPoolSize", "0"), ("MaxSize", "2"), ("Settings", SETTINGS)])
+        .await
+        .unwrap();
+    let group = scene.group_until(|g| g.members.len() == 1 && g.definition.mixed.is_some()).await;
+    assert_eq!((group.definition.warm, &group.members[0].id), (0, &id));
+    let denied: Vec<_> = scene.lab.endpoint().calls().into_iter().filter(|c| c.denied > 0).collect();
+    assert!(denied.is_empty(), "{denied:?}");
+    scene.lab.stop().await.unwrap();
+}
