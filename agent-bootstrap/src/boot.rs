@@ -27,7 +27,8 @@ pub mod storage;
 pub mod user_data;
 pub mod written;
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -88,7 +89,10 @@ pub async fn run(layout: &Layout, args: BootArgs) -> Result<(), Failure> {
 /// Two boots at once would write the same files. The lock ends with its holder.
 fn alone(layout: &Layout) -> Result<Option<File>, Failure> {
     let path = layout.run().join("boot.lock");
-    let opened = std::fs::create_dir_all(layout.run()).and_then(|()| File::create(&path));
+    // Its own user's alone: whoever may open it may hold it.
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let opened = std::fs::create_dir_all(layout.run()).and_then(|()| options.open(&path));
     // A disk that cannot be written fails the boot where the group hears of it.
     let Ok(file) = opened else { return Ok(None) };
     match file.try_lock() {

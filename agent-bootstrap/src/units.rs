@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use crate::failure::Failure;
 use crate::layout::Layout;
 
+use process::Process;
 pub use processes::Processes;
 pub use systemd::Systemd;
 
@@ -51,6 +52,12 @@ pub trait UnitManager {
     /// Names the unit.
     fn stop_logs(&self) -> Result<(), Failure>;
 
+    /// Starts the shipping of logs that was told to end; does nothing where it runs.
+    ///
+    /// # Errors
+    /// Names the unit.
+    fn start_logs(&self) -> Result<(), Failure>;
+
     /// Does the shipping of logs run (it may be sending its last)?
     ///
     /// # Errors
@@ -62,6 +69,12 @@ pub trait UnitManager {
     /// # Errors
     /// When that cannot be told: unknown is not stopped.
     fn is_active(&self, number: u32) -> Result<bool, Failure>;
+
+    /// The processes of those of the agents that run.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    fn processes(&self, agents: &[AgentUnit]) -> Result<Vec<Process>, Failure>;
 }
 
 /// The machine under the agents.

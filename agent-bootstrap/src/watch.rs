@@ -7,8 +7,9 @@
 //! - [`clock`]: the keeper's time.
 //! - [`group`], [`metadata`], [`settings`]: ports. [`autoscaling`] is the group's adapter, [`fake_group`] its double for
 //!   tests.
-//! - [`protocol`], [`server`], [`client`], [`operator`]: how hooks and people talk to it.
+//! - [`protocol`], [`server`], [`client`], [`operator`]: how hooks and people talk to it; [`asker`]: who they are.
 
+pub mod asker;
 pub mod autoscaling;
 pub mod client;
 pub mod clock;
@@ -41,6 +42,7 @@ use crate::disk::guard::{Guard, GuardEnd};
 use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::units::{self, AgentUnit};
+use asker::Users;
 use autoscaling::AutoScalingGroup;
 use clock::{EvenClock, ThisMachine};
 use keeper::{Keeper, Orders, Ports};
@@ -90,7 +92,8 @@ pub async fn run(layout: &Layout, args: WatchArgs) -> Result<(), Failure> {
     };
     let keeper = Keeper::new(ports, orders(layout, &instance))?;
     let (calls, received) = mpsc::channel(64);
-    let serving = tokio::spawn(server::serve(server::bind(&layout.watch_socket())?, calls));
+    let listener = server::bind(&layout.watch_socket())?;
+    let serving = tokio::spawn(server::serve(listener, Users::of_machine(), calls));
     let kept = keeper
         .run(received, async move {
             stop.recv().await;

@@ -63,6 +63,8 @@ pub enum Action {
     Heartbeat,
     /// Have the logs sent.
     FlushLogs,
+    /// Have logs shipped again: the end is put off.
+    ShipLogs,
     /// Let the termination go on.
     Complete,
     /// Ask the group to end this instance and to lower its desired capacity.

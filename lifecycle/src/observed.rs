@@ -190,6 +190,7 @@ impl Observed {
             Action::CancelJobs => self.cancelled = true,
             Action::Heartbeat => self.heartbeat = Some(now),
             Action::FlushLogs => self.logs_told = Some(now),
+            Action::ShipLogs => (self.logs, self.logs_told) = (None, None),
             Action::Complete | Action::Retire => self.enter(Event::Drained)?,
             Action::Terminate | Action::Replace | Action::MarkUnhealthy => self.termination_asked = true,
         }

@@ -180,6 +180,32 @@ async fn an_instance_that_ends_has_delivered_its_last_lines() {
 }
 
 #[tokio::test]
+async fn logs_go_on_while_an_instance_cannot_leave() {
+    let parameters = [("MinSize", "1"), ("MaxSize", "2"), ("Settings", "poll-interval: 200ms\n")];
+    let scene = Scene::start(&parameters, Vec::new()).await;
+    let id = scene.in_service(1).await[0].id.clone();
+    let complete = "autoscaling:CompleteLifecycleAction";
+    let fault = scene.lab.endpoint().faults().add(Fault::on(complete, Effect::Fail).of(&format!("*{id}*")));
+    let end = ["autoscaling", "terminate-instance-in-auto-scaling-group", "--instance-id", &id];
+    let said = scene.aws(&[&end[..], &["--no-should-decrement-desired-capacity"]].concat()).await;
+    assert!(said.success, "{}", said.stderr);
+    let begun = Instant::now();
+    while !scene.watch_log(&id).contains(r#""step":"ship-logs""#) {
+        assert!(begun.elapsed() < PATIENCE, "logs stay ended: {}", scene.watch_log(&id));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut talker = Talker::on(scene.lab.instances().folder(&id));
+    talker.says(100);
+    let all = talker.all();
+    shipped_until(&scene, "/tidemark/ci/system", &id, |m| of_talker(m) == all).await;
+    talker.says(100);
+    scene.lab.endpoint().faults().remove(fault);
+    scene.group_until(|g| g.members.iter().all(|m| m.id != id)).await;
+    assert_eq!(of_talker(&shipped(&scene, "/tidemark/ci/system", &id).await), talker.all());
+    scene.lab.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn an_instance_whose_boot_fails_says_why_in_its_logs() {
     let parameters = [("MinSize", "0"), ("MaxSize", "1"), ("Settings", "idle-perod: 5m")];
     let scene = Scene::start(&parameters, Vec::new()).await;

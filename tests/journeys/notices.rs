@@ -1,4 +1,5 @@
-//! What EC2 announces, and what an operator says, to instances that run jobs.
+//! What EC2 announces, what an operator says and what a stack wants of instances that run jobs: each leaves when its job
+//! is done, but for spot.
 
 use std::path::Path;
 use std::process::Output;
@@ -29,6 +30,25 @@ async fn busy(counts: &Counts, count: u32, file: &str) -> (Scene, String, String
     (scene, job, holder)
 }
 
+/// Waits until an instance drains for a reason.
+async fn drains(scene: &Scene, id: &str, reason: &str) {
+    let begun = Instant::now();
+    while !scene.watch_log(id).contains(&format!(r#""step":{{"drain":"{reason}"}}"#)) {
+        assert!(begun.elapsed() < PATIENCE, "it does not drain: {}", scene.watch_log(id));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// What runs on the draining instance is finished, and a successor comes.
+async fn finishes_for_a_successor(scene: &Scene, job: &str, holder: &str) {
+    assert_eq!(scene.job_until(job, &["running"]).await["state"], "running");
+    std::fs::write(scene.lab.folder().join("enough"), "").unwrap();
+    let (status, log) = scene.ended(job).await;
+    assert!(status == 0 && log.contains("done well"), "{log}");
+    let group = scene.group_until(|g| g.member(holder).is_none() && g.in_service() == 1).await;
+    assert_eq!(group.desired, 1, "a successor, not a smaller group");
+}
+
 #[tokio::test]
 async fn a_spot_notice_ends_a_job_with_its_reason_and_a_successor_comes() {
     let counts = Counts::start().await;
@@ -51,17 +71,60 @@ async fn a_rebalance_recommendation_lets_the_job_finish_and_a_successor_comes() 
     let counts = Counts::start().await;
     let (scene, job, holder) = busy(&counts, 1, "enough").await;
     scene.lab.instances().notify(&holder, |n| n.rebalance = Some(Timestamp::now()));
-    let begun = Instant::now();
-    while !scene.watch_log(&holder).contains(r#""step":{"drain":"rebalance"}"#) {
-        assert!(begun.elapsed() < PATIENCE, "it does not drain");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    drains(&scene, &holder, "rebalance").await;
+    finishes_for_a_successor(&scene, &job, &holder).await;
+    scene.lab.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn scheduled_maintenance_lets_the_job_finish_and_a_successor_comes() {
+    let counts = Counts::start().await;
+    let (scene, job, holder) = busy(&counts, 1, "enough").await;
+    let event = serde_json::json!([{
+        "NotBefore": "21 Jan 2096 09:00:43 GMT", "NotAfter": "21 Jan 2096 09:17:23 GMT",
+        "Code": "instance-retirement", "EventId": "instance-event-0d59937288b749b32", "State": "active"
+    }]);
+    scene.lab.instances().notify(&holder, |n| n.maintenance = Some(event.to_string()));
+    drains(&scene, &holder, "maintenance").await;
+    finishes_for_a_successor(&scene, &job, &holder).await;
+    scene.lab.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_instance_of_age_finishes_its_job_and_makes_room_for_a_successor() {
+    let counts = Counts::start().await;
+    let settings = format!("{SETTINGS}max-age: 15s\n");
+    let scene = Scene::start(&[("MaxSize", "3"), ("Settings", &settings)], counts.environment()).await;
+    let enough = scene.lab.folder().join("enough");
+    let command = format!("until [ -e '{}' ]; do sleep 0.1; done; echo done well", enough.display());
+    let job = scene.queue("long", &command).await;
+    counts.say(Answer::Jobs { scheduled: 1, running: 0 });
+    scene.tick().await.unwrap();
+    let holder = scene.in_service(1).await[0].id.clone();
+    drains(&scene, &holder, "max-age").await;
+    finishes_for_a_successor(&scene, &job, &holder).await;
+    scene.lab.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_job_gets_a_fresh_instance_where_the_stack_wants_that() {
+    let settings = format!("{SETTINGS}disconnect-after-job: true\n");
+    let environment = vec![("LAMBDA_TIMEOUT".to_owned(), "1s".to_owned())];
+    let scene = Scene::start(&[("MaxSize", "1"), ("Settings", &settings)], environment).await;
+    let mut holders = Vec::new();
+    let jobs = [scene.queue("app", "echo first").await, scene.queue("app", "echo second").await];
+    for job in &jobs {
+        scene.tick().await.unwrap();
+        let (status, log) = scene.ended(job).await;
+        assert_eq!(status, 0, "{log}");
+        let holder = scene.job_until(job, &["passed"]).await["agent_name"].as_str().unwrap().to_owned();
+        let id = holder.trim_start_matches("ci-").trim_end_matches("-1").to_owned();
+        drains(&scene, &id, "after-job").await;
+        let group = scene.group_until(|g| g.members.is_empty()).await;
+        assert_eq!(group.desired, 0, "a smaller group: the scaler asks for more");
+        holders.push(id);
     }
-    assert_eq!(scene.job_until(&job, &["running"]).await["state"], "running");
-    std::fs::write(scene.lab.folder().join("enough"), "").unwrap();
-    let (status, log) = scene.ended(&job).await;
-    assert!(status == 0 && log.contains("done well"), "{log}");
-    let group = scene.group_until(|g| g.member(&holder).is_none() && g.in_service() == 1).await;
-    assert_eq!(group.desired, 1);
+    assert_ne!(holders[0], holders[1]);
     scene.lab.stop().await.unwrap();
 }
 

@@ -1,5 +1,9 @@
 //! Who may log in (SSH keys from a URL, refreshed), and what jobs may do by sudo.
 
+use std::fs::OpenOptions;
+use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -12,6 +16,9 @@ use crate::layout::Layout;
 
 /// More keys than anybody has.
 pub const MOST_BYTES: usize = 64 * 1024;
+
+/// A file of keys that is larger is something else.
+const MOST_PRESENT: u64 = 1024 * 1024;
 
 /// Users that images come with for people.
 const LOGIN_USERS: [&str; 4] = ["admin", "ec2-user", "debian", "ubuntu"];
@@ -29,21 +36,34 @@ pub fn authorize(layout: &Layout, settings: &AccessSettings, fetched: &[u8]) -> 
         keys(fetched).map_err(|what| Failure::config(format!("authorized-keys-url: {from} {what}")))?;
     let user = login_user(layout, settings.login_user.as_deref())?;
     let folder = user.home.join(".ssh");
-    let path = folder.join("authorized_keys");
-    let before = std::fs::read_to_string(&path).unwrap_or_default();
+    let owner = Owner::of(user.uid, user.gid);
+    // The user may rename and link there as it likes, and this may be root: all goes through the folder that is open.
+    let opened = files::open_folder(&folder, 0o700, owner)?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}/authorized_keys", opened.as_raw_fd()));
+    let before = present(&path)
+        .map_err(|e| Failure::failed(format!("{}: {e}", folder.join("authorized_keys").display())))?;
     let after = with_block(&before, &keys);
-    files::folder(&folder, 0o700, Owner::own())?;
     if after != before {
-        files::file(&path, after.as_bytes(), 0o600, Owner::own())?;
-    }
-    // sshd reads them as that user.
-    for path in [&folder, &path] {
-        if Uid::effective().is_root() {
-            nix::unistd::chown(path, Some(user.uid), Some(user.gid))
-                .map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
-        }
+        files::own_file(&path, after.as_bytes(), 0o600, owner)?;
     }
     Ok(())
+}
+
+/// The keys there are; only a plain file holds some.
+fn present(path: &Path) -> std::io::Result<String> {
+    let open = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let file = match open {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(error) => return Err(error),
+    };
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() > MOST_PRESENT {
+        return Err(std::io::Error::other("is no plain file of keys; remove it"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MOST_PRESENT).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Lines of keys, without comments.
@@ -185,6 +205,23 @@ mod tests {
         ] {
             assert!(keys(text.as_bytes()).unwrap_err().contains(fault), "{text}");
         }
+    }
+
+    #[test]
+    fn keys_are_read_from_a_plain_file_only() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("authorized_keys");
+        assert_eq!(present(&path).unwrap(), "");
+        let secret = home.path().join("shadow");
+        std::fs::write(&secret, "root:secret\n").unwrap();
+        std::os::unix::fs::symlink(&secret, &path).unwrap();
+        assert!(present(&path).is_err(), "a link leads to others' files");
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert!(present(&path).unwrap_err().to_string().contains("no plain file"), "a pipe is waited for");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "ssh-rsa AAAA gr\u{fc}n\n").unwrap();
+        assert_eq!(present(&path).unwrap(), "ssh-rsa AAAA gr\u{fc}n\n");
     }
 
     #[test]

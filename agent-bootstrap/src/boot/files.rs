@@ -1,6 +1,6 @@
 //! Files and folders of an instance, each with its mode and owner, written whole or not at all.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,12 @@ impl Owner {
         Self(user.map(|u| (u.uid, u.gid)))
     }
 
+    /// A user of the machine, if this process is root.
+    #[must_use]
+    pub fn of(uid: Uid, gid: Gid) -> Self {
+        Self(Uid::effective().is_root().then_some((uid, gid)))
+    }
+
     /// This process's own user.
     #[must_use]
     pub fn own() -> Self {
@@ -36,24 +42,50 @@ impl Owner {
 /// # Errors
 /// Names the folder.
 pub fn folder(path: &Path, mode: u32, owner: Owner) -> Result<(), Failure> {
-    let made = std::fs::create_dir_all(path)
-        .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)))
-        .and_then(|()| give(path, owner, true));
-    made.map_err(|e| Failure::failed(format!("folder {}: {e}", path.display())))
+    open_folder(path, mode, owner).map(drop)
 }
 
-/// Writes a file through a neighbour that is renamed, so that a reader sees the old or the new one.
+/// The same, and opens it. A link is no folder: whoever may write above it could lead us, who may be root, elsewhere.
+///
+/// # Errors
+/// Names the folder.
+pub fn open_folder(path: &Path, mode: u32, owner: Owner) -> Result<File, Failure> {
+    let make = || -> std::io::Result<File> {
+        std::fs::create_dir_all(path)?;
+        let no_link = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let folder = OpenOptions::new().read(true).custom_flags(no_link).open(path)?;
+        folder.set_permissions(std::fs::Permissions::from_mode(mode))?;
+        give(&folder, owner, true)?;
+        Ok(folder)
+    };
+    make().map_err(|e| Failure::failed(format!("folder {}: {e}", path.display())))
+}
+
+/// Writes a file through a neighbour that is renamed, so that a reader sees the old or the new one. One that only root
+/// may change belongs to root, and the owner's group reads it.
 ///
 /// # Errors
 /// Names the file.
 pub fn file(path: &Path, content: &[u8], mode: u32, owner: Owner) -> Result<(), Failure> {
+    write(path, content, mode, owner, mode & 0o200 == 0)
+}
+
+/// Writes a file that belongs to the owner, whoever else may change it.
+///
+/// # Errors
+/// Names the file.
+pub fn own_file(path: &Path, content: &[u8], mode: u32, owner: Owner) -> Result<(), Failure> {
+    write(path, content, mode, owner, true)
+}
+
+fn write(path: &Path, content: &[u8], mode: u32, owner: Owner, wholly: bool) -> Result<(), Failure> {
     // Always the same neighbour: what a killed boot left there is written over, not left beside it.
     let neighbour = path.with_file_name(format!(".new-{}", path.file_name().unwrap_or_default().display()));
     let write = || -> std::io::Result<()> {
         absent(&neighbour)?;
         let mut new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&neighbour)?;
         new.write_all(content)?;
-        give(&neighbour, owner, mode & 0o200 == 0)?;
+        give(&new, owner, wholly)?;
         new.set_permissions(std::fs::Permissions::from_mode(mode))?;
         new.sync_all()?;
         std::fs::rename(&neighbour, path)
@@ -68,9 +100,9 @@ fn absent(path: &Path) -> std::io::Result<()> {
 }
 
 /// Folders belong to the owner; files that only root may change are merely readable for the owner's group.
-fn give(path: &Path, owner: Owner, wholly: bool) -> std::io::Result<()> {
+fn give(open: &File, owner: Owner, wholly: bool) -> std::io::Result<()> {
     let Some((uid, gid)) = owner.0 else { return Ok(()) };
-    nix::unistd::chown(path, wholly.then_some(uid), Some(gid)).map_err(std::io::Error::from)
+    std::os::unix::fs::fchown(open, wholly.then_some(uid.as_raw()), Some(gid.as_raw()))
 }
 
 /// Makes or renews a link to `target`.
@@ -129,8 +161,24 @@ mod tests {
         file(&config, b"token", 0o640, agents).unwrap();
         file(&root.path().join("read-only"), b"x", 0o440, agents).unwrap();
         assert_eq!((of(&jobs), of(&config)), ((4321, 4322, 0o700), (0, 4322, 0o640)));
+        own_file(&root.path().join("own"), b"x", 0o600, Owner::of(Uid::from_raw(4321), Gid::from_raw(4322)))
+            .unwrap();
         assert_eq!(of(&root.path().join("read-only")), (4321, 4322, 0o440));
+        assert_eq!(of(&root.path().join("own")), (4321, 4322, 0o600));
         assert_eq!(of(jobs.parent().unwrap()).0, own, "only the last folder is given away");
+    }
+
+    #[test]
+    fn nothing_is_given_away_through_a_link() {
+        let root = tempfile::tempdir().unwrap();
+        let (target, builds) = (root.path().join("etc"), root.path().join("home/builds"));
+        folder(&target, 0o700, Owner::own()).unwrap();
+        folder(builds.parent().unwrap(), 0o755, Owner::own()).unwrap();
+        std::os::unix::fs::symlink(&target, &builds).unwrap();
+        let before = of(&target);
+        let fault = folder(&builds, 0o755, Owner::of(Uid::from_raw(4321), Gid::from_raw(4322))).unwrap_err();
+        assert!(fault.message.contains("home/builds"), "{fault}");
+        assert_eq!(of(&target), before);
     }
 
     #[test]

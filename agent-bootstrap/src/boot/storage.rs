@@ -19,7 +19,8 @@ use decide::{Device, Filesystem, Step};
 pub const MOUNT_POINT: &str = "mnt/instance-storage";
 
 /// Makes and mounts the volume; its mount point, or `None` where the instance type has no such disks. The builds
-/// folder lies on it from then on. Nothing is moved under running agents.
+/// folder lies on it from then on. Nothing is moved under running agents: beside them a
+/// volume that is not mounted counts as none.
 ///
 /// # Errors
 /// A disk holds something that is no filesystem to be mounted; a tool is missing or fails.
@@ -37,7 +38,12 @@ pub async fn prepare(
         return Ok(None);
     }
     if agents_run {
-        return Ok(Some(mount_point));
+        if decide::is_mounted(&disks, &mount_point) {
+            return Ok(Some(mount_point));
+        }
+        // Docker's data must not go to a folder that the volume hides after the next reboot.
+        eprintln!("boot: storage: it counts from the next reboot: agents run here");
+        return Ok(None);
     }
     if mount_volume(disks, &mount_point, filesystem).await? {
         docker::owe_restart(layout)?;

@@ -13,12 +13,15 @@ const AHEAD: i64 = 119 * MINUTE;
 /// An event may be fourteen days old; one hour less, since it may wait on its way.
 const BEHIND: i64 = (14 * 24 - 1) * 60 * MINUTE;
 
+/// Characters of a label. Whoever may write to the journal chooses its syslog name, of any length.
+const LONGEST_LABEL: usize = 64;
+
 /// The events of a record. A long message becomes several, an empty one none.
 #[must_use]
 pub fn events(record: &Record, now: i64) -> Vec<Event> {
     let (at, mut prefix) = timely(record.at, now);
     if let Some(label) = &record.label {
-        prefix.push_str(label);
+        prefix.extend(label.chars().take(LONGEST_LABEL).map(visible));
         prefix.push_str(": ");
     }
     let mut text = readable(&record.message);
@@ -47,8 +50,11 @@ fn readable(bytes: &[u8]) -> String {
 }
 
 fn picture(c: char) -> char {
+    if matches!(c, '\t' | '\n') { c } else { visible(c) }
+}
+
+fn visible(c: char) -> char {
     match c {
-        '\t' | '\n' => c,
         '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)).unwrap_or(char::REPLACEMENT_CHARACTER),
         '\x7f' => '\u{2421}',
         c if c.is_control() => char::REPLACEMENT_CHARACTER,
@@ -126,6 +132,19 @@ mod tests {
         );
         let cut = Record { cut: 7, ..record(0, b"begin") };
         assert_eq!(events(&cut, 0)[0].message, "begin [7 bytes more are only on the instance]");
+    }
+
+    #[test]
+    fn a_label_of_any_length_and_bytes_is_short_and_visible() {
+        let name = format!("a\n\x1b[31m{}", "x".repeat(LARGEST_MESSAGE));
+        let found = events(&Record { label: Some(name), ..record(0, &vec![b'm'; LARGEST_MESSAGE]) }, 0);
+        assert_eq!(found.len(), 2, "the room of a message is not the label's");
+        for event in &found {
+            assert!(
+                event.message.len() <= LARGEST_MESSAGE && event.message.starts_with("a␊␛[31mxxx"),
+                "{event:?}"
+            );
+        }
     }
 
     proptest! {

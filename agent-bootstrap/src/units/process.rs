@@ -8,6 +8,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+/// Processes of one line that are looked at: whoever nests them deeper hides from us.
+const LONGEST_LINE: usize = 128;
+
 /// A process of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
@@ -21,6 +24,24 @@ impl Process {
     /// The process that has this id now; `None` where there is none (or only a zombie).
     #[must_use]
     pub fn running(pid: i32) -> Option<Self> {
+        Self::with_parent(pid).map(|(process, _)| process)
+    }
+
+    /// The process that has this id now, its parent, and so on up to the first process, which is left out.
+    #[must_use]
+    pub fn line(pid: i32) -> Vec<Self> {
+        let mut line = Vec::new();
+        let mut above = pid;
+        while let Some((process, parent)) = Self::with_parent(above)
+            && line.len() < LONGEST_LINE
+        {
+            line.push(process);
+            above = parent;
+        }
+        line
+    }
+
+    fn with_parent(pid: i32) -> Option<(Self, i32)> {
         if pid <= 1 {
             return None;
         }
@@ -28,8 +49,9 @@ impl Process {
         // The second field is the name in parentheses and may hold anything, parentheses too.
         let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
         let state = fields.next()?;
-        let started = fields.nth(18)?.parse().ok()?;
-        (!matches!(state, "Z" | "X")).then_some(Self { pid, started })
+        let parent = fields.next()?.parse().ok()?;
+        let started = fields.nth(17)?.parse().ok()?;
+        (!matches!(state, "Z" | "X")).then_some((Self { pid, started }, parent))
     }
 
     /// Is it still there?
@@ -101,6 +123,18 @@ mod tests {
         child.wait().unwrap();
         assert!(!process.is_alive());
         process.terminate().unwrap();
+    }
+
+    #[test]
+    fn a_line_goes_from_a_process_up_to_the_first() {
+        let own = Process::running(std::process::id().try_into().unwrap()).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let line = Process::line(child.id().try_into().unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!((line[0].pid, line[1]), (child.id().try_into().unwrap(), own));
+        assert!(line.iter().all(|process| process.pid > 1), "{line:?}");
+        assert_eq!(Process::line(0), []);
     }
 
     #[test]

@@ -52,6 +52,14 @@ impl Processes {
         Ok(variables.iter().map(|v| (v.name.clone(), v.value.to_string())).collect())
     }
 
+    /// By this very program, into the same log.
+    fn spawn_logs(&self) -> std::io::Result<()> {
+        let log = OpenOptions::new().create(true).append(true).open(self.layout.logs().join("logs.log"))?;
+        let mut logs = Command::new(std::env::current_exe()?);
+        logs.arg("--root").arg(self.layout.root()).args(["logs", "--unit-manager", "processes"]);
+        logs.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn().map(drop)
+    }
+
     fn spawn(
         &self,
         unit: &AgentUnit,
@@ -125,12 +133,23 @@ impl UnitManager for Processes {
         process.terminate().map_err(|e| Failure::failed(format!("logs: stop of {process}: {e}")))
     }
 
+    fn start_logs(&self) -> Result<(), Failure> {
+        if self.shipping()?.is_some() {
+            return Ok(());
+        }
+        self.spawn_logs().map_err(|e| Failure::failed(format!("logs: start: {e}")))
+    }
+
     fn ships_logs(&self) -> Result<bool, Failure> {
         Ok(self.shipping()?.is_some())
     }
 
     fn is_active(&self, number: u32) -> Result<bool, Failure> {
         Ok(self.running(number)?.is_some())
+    }
+
+    fn processes(&self, agents: &[AgentUnit]) -> Result<Vec<Process>, Failure> {
+        agents.iter().filter_map(|agent| self.running(agent.number).transpose()).collect()
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 
 use futures::future::BoxFuture;
 
+use super::process::Process;
 use super::{AgentUnit, Machine, UnitManager};
 use crate::boot::files::{self, Owner};
 use crate::failure::Failure;
@@ -35,13 +36,17 @@ fn systemctl(arguments: &[&str]) -> std::io::Result<Output> {
 }
 
 fn succeed(arguments: &[&str], unit: &str) -> Result<(), Failure> {
+    answer(arguments, unit).map(drop)
+}
+
+fn answer(arguments: &[&str], unit: &str) -> Result<Output, Failure> {
     judge(systemctl(arguments), arguments, unit)
 }
 
-fn judge(output: std::io::Result<Output>, arguments: &[&str], unit: &str) -> Result<(), Failure> {
+fn judge(output: std::io::Result<Output>, arguments: &[&str], unit: &str) -> Result<Output, Failure> {
     let output = output.map_err(|e| not_there(arguments, &e))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(output);
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.lines().next().unwrap_or_default();
@@ -83,6 +88,10 @@ impl UnitManager for Systemd {
         succeed(&["stop", "--no-block", LOGS], LOGS)
     }
 
+    fn start_logs(&self) -> Result<(), Failure> {
+        succeed(&["start", "--no-block", LOGS], LOGS)
+    }
+
     fn ships_logs(&self) -> Result<bool, Failure> {
         runs(LOGS)
     }
@@ -90,6 +99,19 @@ impl UnitManager for Systemd {
     fn is_active(&self, number: u32) -> Result<bool, Failure> {
         runs(&unit(number))
     }
+
+    fn processes(&self, agents: &[AgentUnit]) -> Result<Vec<Process>, Failure> {
+        let units: Vec<String> = agents.iter().map(|agent| unit(agent.number)).collect();
+        let mut question = vec!["show", "--property=MainPID", "--value"];
+        question.extend(units.iter().map(String::as_str));
+        let answer = answer(&question, "tidemark-agent@*")?;
+        Ok(main_processes(&String::from_utf8_lossy(&answer.stdout)))
+    }
+}
+
+/// One line for each unit, empty ones in between; 0 for one that does not run.
+fn main_processes(answer: &str) -> Vec<Process> {
+    answer.lines().filter_map(|line| line.trim().parse().ok()).filter_map(Process::running).collect()
 }
 
 /// A unit that does not exist does not run.
@@ -119,7 +141,20 @@ impl Machine for Systemd {
             // A boot that was cut off again and again restarted it as often: systemd would call that too quick. One that
             // never failed has nothing to be forgotten, which is no error.
             run("reset-failed").await.map_err(|e| not_there(&["reset-failed", service], &e))?;
-            judge(run("restart").await, &["restart", service], service)
+            judge(run("restart").await, &["restart", service], service).map(drop)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processes_of_running_units_are_read_from_one_answer() {
+        let own = Process::running(std::process::id().try_into().unwrap()).unwrap();
+        // As systemd 252 and 257 write it for several units.
+        assert_eq!(main_processes(&format!("0\n\n{}\n\n0\n", own.pid)), [own]);
+        assert_eq!(main_processes("0\n"), []);
     }
 }

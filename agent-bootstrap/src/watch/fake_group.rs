@@ -22,6 +22,8 @@ struct Inside {
     /// Version that the group launches; its instance has the first.
     version: u32,
     notices: Notices,
+    /// Is the hook's completion refused?
+    holds: bool,
     calls: Vec<String>,
 }
 
@@ -32,7 +34,7 @@ impl FakeGroup {
         let member = Some(Member { state, protected: true });
         let hook = hook.map(str::to_owned);
         let (notices, calls) = (Notices::default(), Vec::new());
-        Self(Arc::new(Mutex::new(Inside { member, size, hook, version: 1, notices, calls })))
+        Self(Arc::new(Mutex::new(Inside { member, size, hook, version: 1, notices, holds: false, calls })))
     }
 
     /// The mutations that were asked for, in order, refused ones too.
@@ -67,6 +69,11 @@ impl FakeGroup {
     /// EC2 announces this.
     pub fn announce(&self, notices: Notices) {
         self.lock().notices = notices;
+    }
+
+    /// From now on the hook's completion is refused, or not any more.
+    pub fn hold(&self, holds: bool) {
+        self.lock().holds = holds;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -145,6 +152,9 @@ impl Group for FakeGroup {
     async fn complete(&self, hook: &str) -> Result<(), Refusal> {
         let mut inside = self.asked(format!("complete {hook}"));
         inside.waits(hook)?;
+        if inside.holds {
+            return Err(Refusal::Failed("Throttling: Rate exceeded".to_owned()));
+        }
         inside.member = None;
         Ok(())
     }

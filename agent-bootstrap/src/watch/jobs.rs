@@ -14,8 +14,11 @@ use crate::units::process::Process;
 /// A running job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// The agent's process, if the hook told it. The job is over at the latest when this is.
+    /// The agent's process, if it is known. The job is over at the latest when this is.
     pub agent: Option<Process>,
+    /// The process that runs the job, if it is known; the same holds.
+    #[serde(default)]
+    pub process: Option<Process>,
     /// When it was let in.
     pub since: Timestamp,
 }
@@ -44,6 +47,9 @@ pub struct Memory {
     /// Why running jobs were cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled: Option<String>,
+    /// When the shipping of logs was told to send what is left and to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs_told: Option<Timestamp>,
 }
 
 impl Memory {
@@ -59,6 +65,7 @@ impl Memory {
             served: false,
             agents_told: false,
             cancelled: None,
+            logs_told: None,
         }
     }
 
@@ -86,11 +93,18 @@ impl Memory {
     }
 
     /// Lets a job in. An agent runs one job at a time, so an earlier one of the same agent is over.
-    pub fn start(&mut self, id: String, agent: Option<Process>, now: Timestamp) {
-        if agent.is_some() {
-            self.jobs.retain(|_, job| job.agent != agent);
+    pub fn start(&mut self, id: String, job: Job) {
+        if job.agent.is_some() {
+            self.jobs.retain(|_, other| other.agent != job.agent);
         }
-        self.jobs.insert(id, Job { agent, since: now });
+        self.jobs.insert(id, job);
+    }
+
+    /// Ids of an agent's jobs.
+    #[must_use]
+    pub fn of_agent(&self, agent: Process) -> Vec<String> {
+        let own = self.jobs.iter().filter(|(_, job)| job.agent == Some(agent));
+        own.map(|(id, _)| id.clone()).collect()
     }
 
     /// Forgets a job that is over; false when it was not known.
@@ -107,6 +121,7 @@ impl Memory {
             served: self.served,
             agents_told: self.agents_told,
             cancelled: self.cancelled.is_some(),
+            logs_told: self.logs_told,
             ..Observed::new(self.state, self.idle_since)
         }
     }
@@ -118,11 +133,17 @@ impl Memory {
         self.word = seen.word;
         self.served = seen.served;
         self.agents_told = seen.agents_told;
+        self.logs_told = seen.logs_told;
     }
 
-    /// Ids of jobs whose agent is gone, `is_alive` telling. Jobs without a known agent last as long as any agent.
-    pub fn ended(&self, is_alive: impl Fn(Option<Process>) -> bool) -> Vec<String> {
-        self.jobs.iter().filter(|(_, job)| !is_alive(job.agent)).map(|(id, _)| id.clone()).collect()
+    /// Ids of jobs that cannot run any more: their agent or their own process is gone. Jobs of which neither is known
+    /// last as long as any agent.
+    pub fn ended(&self, any_agent: bool, is_alive: impl Fn(Process) -> bool) -> Vec<String> {
+        let runs = |job: &Job| {
+            let mut known = job.agent.iter().chain(&job.process).peekable();
+            if known.peek().is_none() { any_agent } else { known.all(|process| is_alive(*process)) }
+        };
+        self.jobs.iter().filter(|(_, job)| !runs(job)).map(|(id, _)| id.clone()).collect()
     }
 }
 
@@ -134,16 +155,21 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    const A: Option<Process> = Some(Process { pid: 7, started: 1 });
-    const B: Option<Process> = Some(Process { pid: 8, started: 1 });
+    const A: Process = Process { pid: 7, started: 1 };
+    const B: Process = Process { pid: 8, started: 1 };
+
+    fn job(agent: Option<Process>, process: Option<Process>) -> Job {
+        Job { agent, process, since: at(1) }
+    }
 
     #[test]
     fn an_agent_has_one_job() {
         let mut memory = Memory::new(at(0));
-        memory.start("one".into(), A, at(1));
-        memory.start("two".into(), B, at(2));
-        memory.start("three".into(), A, at(3));
+        memory.start("one".into(), job(Some(A), None));
+        memory.start("two".into(), job(Some(B), None));
+        memory.start("three".into(), job(Some(A), None));
         assert_eq!(memory.jobs.keys().collect::<Vec<_>>(), ["three", "two"]);
+        assert_eq!((memory.of_agent(A), memory.of_agent(B)), (vec!["three".into()], vec!["two".into()]));
         assert!(memory.finish("two") && !memory.finish("two") && !memory.finish("one"));
         assert_eq!(memory.observed().jobs, 1);
     }
@@ -157,11 +183,16 @@ mod tests {
     }
 
     #[test]
-    fn a_job_ends_with_its_agent() {
+    fn a_job_ends_with_its_agent_or_its_own_process() {
         let mut memory = Memory::new(at(0));
-        memory.start("one".into(), A, at(1));
-        memory.start("two".into(), None, at(1));
-        assert_eq!(memory.ended(|agent| agent.is_none()), ["one"]);
+        memory.start("agent".into(), job(Some(A), None));
+        memory.start("both".into(), job(Some(B), Some(A)));
+        memory.start("neither".into(), job(None, None));
+        let none: [&str; 0] = [];
+        assert_eq!(memory.ended(true, |_| true), none);
+        assert_eq!(memory.ended(true, |process| process == B), ["agent", "both"]);
+        assert_eq!(memory.ended(true, |process| process == A), ["both"]);
+        assert_eq!(memory.ended(false, |_| true), ["neither"]);
     }
 
     #[test]
@@ -170,7 +201,7 @@ mod tests {
         let path = folder.path().join("watch.json");
         assert_eq!(Memory::load(&path).unwrap(), None);
         let mut memory = Memory::new(at(0));
-        memory.start("one".into(), A, at(1));
+        memory.start("one".into(), job(Some(A), Some(B)));
         memory.save(&path).unwrap();
         assert_eq!(Memory::load(&path).unwrap(), Some(memory));
         std::fs::write(&path, "{").unwrap();

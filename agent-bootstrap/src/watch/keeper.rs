@@ -7,9 +7,10 @@ use lifecycle::rollout::{Newer, SettingsNews};
 use lifecycle::{Action, Observed, Outcome, Policy, Record, Refusal, State, Step, Word, decide};
 use tokio::sync::{mpsc, oneshot};
 
+use super::asker::{self, Agents, Asker, Standing};
 use super::clock::EvenClock;
 use super::group::Group;
-use super::jobs::Memory;
+use super::jobs::{Job, Memory};
 use super::metadata::Metadata;
 use super::protocol::{Answer, Request, Status};
 use super::server::Call;
@@ -64,6 +65,7 @@ pub struct Orders {
 struct Waiting {
     job: String,
     agent: Option<Process>,
+    process: Option<Process>,
     since: Timestamp,
     answer: oneshot::Sender<Answer>,
 }
@@ -75,6 +77,7 @@ pub struct Keeper<G, M, S> {
     memory: Memory,
     seen: Observed,
     waiting: Vec<Waiting>,
+    agents: Agents,
     looks: u32,
 }
 
@@ -89,7 +92,9 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
         let mut seen = memory.observed();
         // A clock that was set back meanwhile must not make it wait until that time comes again.
         seen.idle_since = seen.idle_since.min(now);
-        Ok(Self { ports, orders, memory, seen, waiting: Vec::new(), looks: 0 })
+        seen.logs_told = seen.logs_told.map(|at| at.min(now));
+        let (waiting, agents) = (Vec::new(), Agents::default());
+        Ok(Self { ports, orders, memory, seen, waiting, agents, looks: 0 })
     }
 
     /// Keeps the instance until `stop`: looks at every interval, answers calls as they come.
@@ -148,9 +153,8 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
             self.seen.logs = self.ports.units.ships_logs().ok();
         }
         let any_agent = self.seen.agents != Some(0);
-        let ended = self.memory.ended(|agent| agent.map_or(any_agent, Process::is_alive));
-        for job in ended {
-            self.finish(&job, "its agent is gone")?;
+        for job in self.memory.ended(any_agent, Process::is_alive) {
+            self.finish(&job, "its process is gone")?;
         }
         Ok(())
     }
@@ -175,30 +179,62 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
 
     fn take(&mut self, call: Call) -> Result<(), Failure> {
         if let Some(word) = call.request.word() {
+            let by_operator = call.asker.standing == Standing::Operator;
             let answer =
-                if call.by_operator { self.heed(word)? } else { Answer::refused("only root may say that") };
+                if by_operator { self.heed(word)? } else { Answer::refused("only root may say that") };
             reply(call.answer, answer);
             return Ok(());
         }
+        if call.request == Request::Status {
+            reply(call.answer, Answer { status: Some(self.status()), ..Answer::done() });
+            return Ok(());
+        }
+        let owner = match self.owner(&call.asker) {
+            Ok(owner) => owner,
+            Err(reason) => {
+                reply(call.answer, Answer::refused(reason));
+                return Ok(());
+            }
+        };
         match call.request {
             Request::JobStarted { .. } if self.memory.jobs.len() + self.waiting.len() >= MOST_JOBS => {
                 reply(call.answer, Answer::refused("too many jobs are said to run here"));
             }
             Request::JobStarted { job, pid } => {
-                let agent = pid.and_then(Process::running);
-                let since = self.ports.clock.now();
-                self.waiting.push(Waiting { job, agent, since, answer: call.answer });
+                let agent = owner.map_or_else(|| pid.and_then(Process::running), |o| Some(o.agent));
+                let (process, since) = (owner.and_then(|o| o.job), self.ports.clock.now());
+                self.waiting.push(Waiting { job, agent, process, since, answer: call.answer });
                 self.seen.waiting_since = self.waiting.iter().map(|w| w.since).min();
             }
             Request::JobFinished { job } => {
-                let known = self.memory.jobs.contains_key(&job);
-                self.finish(&job, "its hook says so")?;
+                // An agent has one job, whatever its hooks call it.
+                let over = owner.map_or_else(|| vec![job], |o| self.memory.of_agent(o.agent));
+                let known = over.iter().any(|job| self.memory.jobs.contains_key(job));
+                for job in over {
+                    self.finish(&job, "its hook says so")?;
+                }
                 let reason = self.memory.cancelled.clone().filter(|_| known);
                 reply(call.answer, Answer { reason, ..Answer::done() });
             }
-            _ => reply(call.answer, Answer { status: Some(self.status()), ..Answer::done() }),
+            _ => {}
         }
         Ok(())
+    }
+
+    /// Whose jobs the asker may speak of: those of the agent above it. An operator below no agent may speak of all.
+    fn owner(&mut self, asker: &Asker) -> Result<Option<asker::Owner>, String> {
+        if asker.standing == Standing::Stranger {
+            return Err("only the agents' user and root may speak of jobs".to_owned());
+        }
+        let owner = self.agents.above(asker, &*self.ports.units, &self.orders.agents);
+        match owner {
+            Ok(None) if asker.standing == Standing::Agents => {
+                Err("whoever says that is no job of an agent of this instance".to_owned())
+            }
+            Ok(owner) => Ok(owner),
+            Err(_) if asker.standing == Standing::Operator => Ok(None),
+            Err(failure) => Err(format!("which agent it is cannot be told: {failure}; retry the job")),
+        }
     }
 
     /// What drains cannot be called back: agents are leaving, and others may count on it.
@@ -294,6 +330,7 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
             Action::StopAgents => self.each_agent(|units, agent| units.stop(agent.number))?,
             Action::CancelJobs => self.cancel_jobs(&step.why)?,
             Action::FlushLogs => self.ports.units.stop_logs().map_err(failed)?,
+            Action::ShipLogs => self.ports.units.start_logs().map_err(failed)?,
             Action::Heartbeat => group.heartbeat(&hook).await?,
             Action::Complete => group.complete(&hook).await?,
             Action::Terminate => group.terminate_with_decrement().await?,
@@ -340,7 +377,8 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
         // The time of day: the disk guard holds it against Docker's.
         let (jobs, now) = (self.memory.jobs.clone(), Timestamp::now());
         for waiting in &self.waiting {
-            self.memory.start(waiting.job.clone(), waiting.agent, now);
+            let (agent, process) = (waiting.agent, waiting.process);
+            self.memory.start(waiting.job.clone(), Job { agent, process, since: now });
         }
         if let Err(failure) = self.save() {
             self.memory.jobs = jobs;

@@ -2,8 +2,10 @@
 
 use std::os::unix::fs::{MetadataExt as _, symlink};
 
+use agent_bootstrap::units::process::Process;
+
 use crate::faults::fails;
-use crate::stage::Stage;
+use crate::stage::{Stage, until};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZpcnN0 ada@example.com";
 
@@ -49,9 +51,7 @@ async fn for_agents_to_end(stage: &Stage) {
     for agent in stage.agents() {
         agent.terminate().unwrap();
     }
-    while stage.living() > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until("the agents have ended", || stage.living() == 0).await;
 }
 
 #[tokio::test]
@@ -68,9 +68,7 @@ async fn a_script_that_fails_or_hangs_fails_the_boot() {
     let stage = script("#!/bin/sh\nsleep 600 &\necho $! > \"$TIDEMARK_ROOT/pid\"\nwait\n").await;
     fails(&stage, 69, &["boot: bootstrap script: it did not end; given up after"]).await;
     let pid = stage.text("pid").trim().parse().unwrap();
-    while agent_bootstrap::units::process::Process::running(pid).is_some() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until("what the script started has ended", || Process::running(pid).is_none()).await;
 
     let stage = script("echo no script\n").await;
     fails(&stage, 78, &["boot: bootstrap script: ssm:/ci/script is no script: begin it with"]).await;
@@ -210,9 +208,7 @@ async fn the_channel_is_the_image_s_program_for_agents_and_jobs() {
     symlink("buildkite-agent-stable", stage.path("bin/buildkite-agent")).unwrap();
     let run = stage.boot().await;
     assert_eq!((run.code, stage.living()), (0, 1), "{}", run.stderr);
-    while !stage.path("started").exists() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until("the agent says its first words", || stage.path("started").exists()).await;
     assert!(stage.text("started").starts_with("beta "), "{}", stage.text("started"));
     let link = std::fs::read_link(stage.path("bin/buildkite-agent")).unwrap();
     assert_eq!(link.to_str(), Some("buildkite-agent-beta"));

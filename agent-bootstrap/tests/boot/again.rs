@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::stage::Stage;
+use crate::stage::{Stage, until};
 
 /// Processes of this instance that live, whoever knows of them.
 fn processes(stage: &Stage) -> usize {
@@ -21,12 +21,8 @@ fn processes(stage: &Stage) -> usize {
 async fn is_as_after_one_boot(stage: &Stage, case: &str) {
     let run = stage.boot().await;
     assert_eq!(run.code, 0, "{case}: {}", run.stderr);
-    let until = std::time::Instant::now() + Duration::from_secs(20);
     // What a killed boot left half-started ends by itself.
-    while processes(stage) != 1 {
-        assert!(std::time::Instant::now() < until, "{case}: {} processes", processes(stage));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(&format!("{case}: one process"), || processes(stage) == 1).await;
     assert_eq!(stage.living(), 1, "{case}");
     let plain = Stage::new().await;
     assert_eq!(plain.boot().await.code, 0);
@@ -69,13 +65,14 @@ async fn a_boot_that_is_killed_while_it_asks_is_made_good() {
         let stage = Stage::new().await;
         stage.change(|world| world.silent.insert(asked.to_owned()));
         let mut child = stage.command(&["boot"]).spawn().unwrap();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        until(asked, || stage.change(|world| world.unanswered.contains(asked))).await;
         child.kill().await.unwrap();
         stage.change(|world| world.silent.clear());
         is_as_after_one_boot(&stage, asked).await;
     }
 }
 
+/// What happens between the phases has no name to wait for, so the times themselves are tried.
 #[tokio::test]
 async fn a_boot_that_is_killed_at_any_time_is_made_good() {
     for wait in (0..24).map(|n| n * 4) {
@@ -92,11 +89,7 @@ async fn two_boots_at_once_are_one() {
     let stage = Stage::new().await;
     stage.change(|world| world.silent.insert("secretsmanager.GetSecretValue".to_owned()));
     let first = stage.command(&["boot"]).spawn().unwrap();
-    let until = std::time::Instant::now() + Duration::from_secs(20);
-    while stage.calls().is_empty() && !stage.path("run/tidemark/boot.lock").exists() {
-        assert!(std::time::Instant::now() < until);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the first boot runs", || stage.path("run/tidemark/boot.lock").exists()).await;
     let second = stage.boot().await;
     assert_eq!(second.code, 75, "{}", second.stderr);
     assert!(second.stderr.contains("another boot of this instance runs"), "{}", second.stderr);

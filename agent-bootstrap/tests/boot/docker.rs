@@ -95,6 +95,34 @@ async fn beside_running_agents_the_daemon_is_not_restarted() {
     assert_eq!(daemon(&stage), json!({"experimental": true}));
 }
 
+/// An instance type with a disk of its own, mounted there or nowhere.
+fn with_disk(stage: &Stage, mounted: &Value) {
+    let disk = json!({
+        "path": "/dev/nvme1n1", "type": "disk", "model": "Amazon EC2 NVMe Instance Storage", "mountpoints": [mounted]
+    });
+    let listed = json!({ "blockdevices": [disk] });
+    stage.executable("bin/lsblk", &format!("#!/bin/sh\ncat <<'END'\n{listed}\nEND\n"));
+    stage.executable("bin/blkid", "#!/bin/sh\nexit 2\n");
+}
+
+#[tokio::test]
+async fn beside_running_agents_a_volume_that_is_not_mounted_counts_as_none() {
+    let stage = with_docker(Stage::new().await, true).await;
+    assert_eq!(stage.boot().await.code, 0);
+    let stage = stage.settings("instance-storage: ext4");
+    with_disk(&stage, &Value::Null);
+    let run = stage.boot().await;
+    assert_eq!((run.code, stage.living()), (0, 1), "{}", run.stderr);
+    assert!(run.stderr.contains("boot: storage: it counts from the next reboot"), "{}", run.stderr);
+    assert!(!stage.path("etc/docker/daemon.json").exists(), "Docker is left where it is");
+
+    let mount_point = stage.path("mnt/instance-storage");
+    with_disk(&stage, &json!(mount_point));
+    let run = stage.boot().await;
+    assert_eq!((run.code, stage.living()), (0, 1), "{}", run.stderr);
+    assert_eq!(daemon(&stage), json!({ "data-root": mount_point.join("docker") }));
+}
+
 #[tokio::test]
 async fn a_dead_daemon_fails_the_boot_within_its_budget() {
     let stage = with_docker(Stage::new().await.under_systemd(), false).await;

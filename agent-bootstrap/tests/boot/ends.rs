@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::stage::Stage;
+use crate::stage::{Stage, until};
 
 const ABANDONED: &str = "CompleteLifecycleAction launching ABANDON";
 const CONTINUED: &str = "CompleteLifecycleAction launching CONTINUE";
@@ -78,11 +78,7 @@ async fn metrics_that_nobody_takes_fail_no_boot() {
     let stage = Stage::new().await;
     stage.change(|world| world.silent.insert("PutMetricData".to_owned()));
     let mut child = stage.command(&["boot"]).spawn().unwrap();
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while stage.living() == 0 {
-        assert!(std::time::Instant::now() < until);
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until("an agent runs", || stage.living() > 0).await;
     assert!(child.try_wait().unwrap().is_none(), "agents come first");
     assert!(child.wait().await.unwrap().success());
 }

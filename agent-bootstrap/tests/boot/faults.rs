@@ -6,7 +6,7 @@ use crate::stage::{Run, Stage};
 
 /// A boot that has to fail, and within its budget and the time to tell others.
 pub async fn fails(stage: &Stage, code: i32, words: &[&str]) -> Run {
-    let begun = Instant::now();
+    let (begun, before) = (Instant::now(), stage.calls().len());
     let run = stage.run(&["boot", "--budget", "2"]).await;
     assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}: {}", begun.elapsed(), run.stderr);
     assert_eq!(run.code, code, "{}", run.stderr);
@@ -16,7 +16,31 @@ pub async fn fails(stage: &Stage, code: i32, words: &[&str]) -> Run {
         assert!(told[0].contains(word), "no {word} in {}", told[0]);
     }
     assert_eq!(stage.living(), 0);
+    is_known_to_all(stage, told[0], &stage.calls()[before..]);
     run
+}
+
+/// Who cannot read the console (the unit's stderr) or the journal knows too: the report, the group and CloudFormation.
+fn is_known_to_all(stage: &Stage, line: &str, made: &[String]) {
+    if let Ok(report) = std::fs::read_to_string(stage.path("var/lib/tidemark/boot.json")) {
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        assert_eq!(report["error"], line.trim_start_matches("agent-bootstrap: "), "{report}");
+    } else {
+        assert!(stage.is_read_only(), "no report");
+    }
+    if line.contains("boot: identity:") {
+        return;
+    }
+    let mut calls = vec!["SetInstanceHealth i-0abc Unhealthy"];
+    // What the user data tells of hook and stack, as far as it can be read.
+    let user_data = stage.change(|world| world.metadata.get("user-data").cloned().unwrap_or_default());
+    if user_data.contains("signal-resource: Group") {
+        calls.push("CompleteLifecycleAction launching ABANDON");
+        calls.extend((!user_data.contains("stack: [")).then_some("SignalResource ci/Group FAILURE"));
+    }
+    for call in calls {
+        assert_eq!(made.iter().filter(|made| *made == call).count(), 1, "{call}: {made:?}");
+    }
 }
 
 #[tokio::test]
@@ -111,6 +135,16 @@ async fn a_missing_agent_program_fails_at_once() {
         stage.calls_of("CompleteLifecycleAction"),
         ["CompleteLifecycleAction launching ABANDON", "CompleteLifecycleAction terminating CONTINUE"]
     );
+}
+
+#[tokio::test]
+async fn a_read_only_disk_fails_at_once() {
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!("SKIPPED: only root mounts");
+        return;
+    }
+    let stage = Stage::new().await.on_a_read_only_disk();
+    fails(&stage, 1, &["boot: files:", "Read-only file system"]).await;
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ mod world;
 use std::path::Path;
 
 use agent_bootstrap::registry::instance;
-use stage::{INSTANCE, Stage, TOKEN, TOKEN_ARN};
+use stage::{INSTANCE, Stage, TOKEN, TOKEN_ARN, until};
 
 /// Every file below `folder` that holds `needle`.
 fn holding(folder: &Path, needle: &str) -> Vec<String> {
@@ -41,9 +41,8 @@ async fn an_instance_becomes_its_agents() {
     }
     assert_eq!(stage.agents().iter().filter(|agent| agent.is_alive()).count(), 2);
     // The agents are processes of their own: their first words come when they come.
-    while std::fs::read_to_string(stage.path("started")).unwrap_or_default().lines().count() < 2 {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    let said = || std::fs::read_to_string(stage.path("started")).unwrap_or_default();
+    until("both say their first words", || said().lines().count() == 2).await;
     let config = stage.layout.agent_config();
     for number in [1, 2] {
         let line = format!("ci-{INSTANCE}-{number} start --config {}\n", config.display());

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use agent_bootstrap::layout::Layout;
 use agent_bootstrap::units::process::Process;
@@ -31,6 +32,16 @@ pub struct Stage {
     world: Shared,
     url: String,
     manager: Manager,
+    read_only: bool,
+}
+
+/// Waits until it is so.
+pub async fn until(what: &str, wanted: impl Fn() -> bool) {
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while !wanted() {
+        assert!(std::time::Instant::now() < until, "never true: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// How a run of `boot` ended.
@@ -60,6 +71,7 @@ impl Stage {
             objects: BTreeMap::new(),
             refusals: BTreeMap::new(),
             silent: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
             state: "Pending:Wait",
             creating: false,
             calls: Vec::new(),
@@ -68,7 +80,8 @@ impl Stage {
         let world = Arc::new(Mutex::new(world));
         let url = world::serve(&world).await;
         let layout = Layout::below(root.path());
-        let stage = Self { layout, root, world, url, manager: Manager::Processes };
+        let manager = Manager::Processes;
+        let stage = Self { layout, root, world, url, manager, read_only: false };
         stage.executable(
             "agent",
             "#!/bin/sh\necho \"$BUILDKITE_AGENT_NAME $*\" >> \"$TIDEMARK_ROOT/started\"\nexec sleep 600\n",
@@ -84,6 +97,16 @@ impl Stage {
             format!("#!/bin/sh\necho \"$*\" >> {}\n[ \"$1\" != show ] || echo inactive\n", log.display());
         self.executable("bin/systemctl", &text);
         self
+    }
+
+    /// From now on boot cannot write below its root: in a mount namespace of its own, that is mounted so.
+    pub fn on_a_read_only_disk(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// What `systemctl` was asked so far, but for questions.
@@ -157,7 +180,12 @@ impl Stage {
 
     /// The command, ready to be run or spawned.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_agent-bootstrap"));
+        const READ_ONLY: &str = "mount --bind \"$TIDEMARK_ROOT\" \"$TIDEMARK_ROOT\" && mount -o remount,bind,ro \"$TIDEMARK_ROOT\" && exec \"$@\"";
+        let program = env!("CARGO_BIN_EXE_agent-bootstrap");
+        let mut command = Command::new(if self.read_only { "unshare" } else { program });
+        if self.read_only {
+            command.args(["--mount", "sh", "-c", READ_ONLY, "sh", program]);
+        }
         let manager = if self.manager == Manager::Processes { "processes" } else { "systemd" };
         command
             .args(arguments)

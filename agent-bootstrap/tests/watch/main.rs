@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests: a panic is their way to fail")]
 
+mod askers;
 mod stage;
 
 use agent_bootstrap::disk::fake_engine::{Kind, Thing};
@@ -284,6 +285,28 @@ async fn a_clock_that_is_set_harms_no_job() {
             })
             .await;
     }
+}
+
+#[tokio::test]
+async fn logs_go_on_while_the_end_is_refused() {
+    LocalSet::new()
+        .run_until(async {
+            let mut stage = Stage::new(Some(HOOK));
+            stage.agent.borrow_mut().logs_run = true;
+            stage.watch().await;
+            stage.group.hold(true);
+            stage.group.take_away();
+            stage.until_told().await;
+            stage.agent.borrow_mut().runs = false;
+            stage.until_agent(|agent| !agent.logs_run).await;
+            // A restarted watch knows that it was itself who had stopped them.
+            stage.watch().await;
+            stage.until_agent(|agent| agent.logs_run).await;
+            stage.group.hold(false);
+            stage.until("it lets go", |s| matches!(s.state, State::Retired(_))).await;
+            assert!(!stage.agent.borrow().logs_run, "the last ones were sent");
+        })
+        .await;
 }
 
 #[tokio::test]

@@ -11,7 +11,9 @@ use agent_bootstrap::disk::fake_engine::FakeEngine;
 use agent_bootstrap::disk::guard::{self, Guard};
 use agent_bootstrap::failure::Failure;
 use agent_bootstrap::layout::Layout;
+use agent_bootstrap::units::process::Process;
 use agent_bootstrap::units::{AgentUnit, UnitManager};
+use agent_bootstrap::watch::asker::Users;
 use agent_bootstrap::watch::client;
 use agent_bootstrap::watch::clock::{EvenClock, MachineClock, ThisMachine};
 use agent_bootstrap::watch::fake_group::FakeGroup;
@@ -22,10 +24,14 @@ use agent_bootstrap::watch::server;
 use agent_bootstrap::watch::settings::NewestSettings;
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::{AwsState, Policy};
+use nix::unistd::Uid;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 pub const HOOK: &str = "terminating";
+
+/// The agents' user on this stage.
+pub const AGENTS: u32 = 4321;
 
 /// One agent: does it run, was it told to leave?
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,6 +40,8 @@ pub struct Agent {
     pub told: bool,
     pub cancelled: bool,
     pub logs_run: bool,
+    /// Processes of agents, where a test has some.
+    pub processes: [Option<Process>; 2],
 }
 
 struct Agents(Rc<RefCell<Agent>>);
@@ -59,12 +67,21 @@ impl UnitManager for Agents {
         Ok(())
     }
 
+    fn start_logs(&self) -> Result<(), Failure> {
+        self.0.borrow_mut().logs_run = true;
+        Ok(())
+    }
+
     fn ships_logs(&self) -> Result<bool, Failure> {
         Ok(self.0.borrow().logs_run)
     }
 
     fn is_active(&self, _number: u32) -> Result<bool, Failure> {
         Ok(self.0.borrow().runs)
+    }
+
+    fn processes(&self, _agents: &[AgentUnit]) -> Result<Vec<Process>, Failure> {
+        Ok(self.0.borrow().processes.into_iter().flatten().collect())
     }
 }
 
@@ -174,7 +191,9 @@ impl Stage {
         let guarding = tokio::task::spawn_local(guard.run(Duration::from_millis(5)));
         let keeper = Keeper::new(ports, self.orders.clone()).unwrap();
         let (calls, received) = mpsc::channel(64);
-        let serving = tokio::spawn(server::serve(server::bind(&self.layout.watch_socket()).unwrap(), calls));
+        let users = Users { agents: Some(Uid::from_raw(AGENTS)) };
+        let listener = server::bind(&self.layout.watch_socket()).unwrap();
+        let serving = tokio::spawn(server::serve(listener, users, calls));
         let (stop, stopped) = oneshot::channel::<()>();
         let kept = tokio::task::spawn_local(keeper.run(received, async {
             let _ = stopped.await;
@@ -228,9 +247,7 @@ impl Stage {
 
     /// Asks until the agent was told to leave.
     pub async fn until_told(&self) {
-        while !self.agent.borrow().told {
-            self.status().await;
-        }
+        self.until_agent(|agent| agent.told).await;
     }
 
     /// Asks until the agent is as wanted.
@@ -241,6 +258,18 @@ impl Stage {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), look).await.expect("the agent is as wanted");
+    }
+
+    /// A shell of this user, with the program as `$PROGRAM` and this root.
+    pub fn shell(&self, user: u32, script: &str) -> tokio::process::Command {
+        // Temporary folders are their owner's alone.
+        files::folder(self.layout.root(), 0o755, Owner::own()).unwrap();
+        files::folder(&self.layout.run().join("jobs"), 0o777, Owner::own()).unwrap();
+        let mut shell = tokio::process::Command::new("sh");
+        shell.args(["-c", script]).uid(user).gid(user).env_clear().env("PATH", "/usr/bin:/bin");
+        shell.env("PROGRAM", env!("CARGO_BIN_EXE_agent-bootstrap")).env("TIDEMARK_ROOT", self.layout.root());
+        shell.kill_on_drop(true).env("AWS_ECR_LOGIN", "false");
+        shell
     }
 
     /// Runs a verb of the program as this user.

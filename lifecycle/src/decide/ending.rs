@@ -18,6 +18,7 @@ pub(super) fn drain(policy: &Policy, seen: &Observed, reason: Reason, now: Times
         return end(policy, seen, reason, now);
     }
     let mut steps = hold(policy, seen, now);
+    steps.extend(ship_again(seen, "something runs again"));
     if seen.jobs > 0 && !seen.cancelled && may_cancel(policy, seen, reason, now) {
         steps.extend(step(Action::CancelJobs, why_cancelled(seen, reason)));
     }
@@ -54,32 +55,44 @@ fn why_cancelled(seen: &Observed, reason: Reason) -> String {
 /// Nothing runs any more. The ladder: let the hook go on; else ask for the end, with a decrement if nobody is needed
 /// instead; else with a successor; else be replaced as unhealthy.
 fn end(policy: &Policy, seen: &Observed, reason: Reason, now: Timestamp) -> Vec<Step> {
+    if !seen.is_leaving() && policy.in_group && seen.termination_asked {
+        // The metadata will tell when the group has begun. It may never begin, if somebody suspended that.
+        let long = seen.logs_told.is_some_and(|at| now.duration_since(at) >= FLUSHED_WITHIN);
+        return if long { ship_again(seen, "the group does not end this instance") } else { Vec::new() };
+    }
+    let (last, why) = last_step(policy, seen, reason);
+    if seen.attempts.failed(last) >= TRIES && !seen.attempts.may(last, now) {
+        return ship_again(seen, "the end is refused");
+    }
+    // With a hook there is time for the logs once the group has begun. In no group the machine stays.
+    let asks = matches!(last, Action::Terminate | Action::Replace | Action::MarkUnhealthy);
+    let later = !policy.in_group || (asks && policy.has_hook);
+    let before = if later { None } else { flush(seen, now) };
+    before.unwrap_or_else(|| step(last, why))
+}
+
+fn last_step(policy: &Policy, seen: &Observed, reason: Reason) -> (Action, &'static str) {
     let why = "nothing runs any more";
-    let held = policy.has_hook && seen.is_leaving();
-    if held {
-        return flush(seen, now).unwrap_or_else(|| step(Action::Complete, why));
+    if policy.has_hook && seen.is_leaving() {
+        return (Action::Complete, why);
     }
     if seen.is_leaving() || !policy.in_group {
-        return flush(seen, now).unwrap_or_else(|| step(Action::Retire, why));
-    }
-    if seen.termination_asked {
-        // The metadata will tell when the group has begun.
-        return Vec::new();
-    }
-    // With a hook there is time for the logs once the group has begun.
-    if !policy.has_hook
-        && let Some(steps) = flush(seen, now)
-    {
-        return steps;
+        return (Action::Retire, why);
     }
     let smaller = matches!(reason, Reason::Idle | Reason::AfterJob);
     if smaller && seen.attempts.failed(Action::Terminate) < TRIES {
-        step(Action::Terminate, why)
+        (Action::Terminate, why)
     } else if seen.attempts.failed(Action::Replace) < TRIES {
-        step(Action::Replace, why)
+        (Action::Replace, why)
     } else {
-        step(Action::MarkUnhealthy, "the group did not end this instance: it shall replace it")
+        (Action::MarkUnhealthy, "the group did not end this instance: it shall replace it")
     }
+}
+
+/// Logs that were sent for an end that does not come go on.
+fn ship_again(seen: &Observed, why: &str) -> Vec<Step> {
+    let ended = seen.logs_told.is_some() && seen.logs == Some(false);
+    if ended { step(Action::ShipLogs, why) } else { Vec::new() }
 }
 
 /// The steps until the logs are sent; none when they are, or when that takes too long or cannot be had.

@@ -69,6 +69,8 @@ struct World {
     completed: bool,
     /// Since when the group ends it and calls work, or the last heartbeat: what the hook's patience counts from.
     held_from: Option<Timestamp>,
+    /// Since when no logs are shipped.
+    logs_ended: Option<Timestamp>,
     /// Is the shipping of logs stuck?
     logs_hang: bool,
     /// Did something but idleness come since protection was dropped?
@@ -89,6 +91,7 @@ impl World {
             calls_fail: false,
             completed: false,
             held_from: None,
+            logs_ended: None,
             may_drop: true,
             logs_hang,
         }
@@ -136,7 +139,10 @@ impl World {
                 self.protected = false;
                 seen.protected = None;
             }
-            Happening::LogsSent if seen.logs_told.is_some() && !self.logs_hang => seen.logs = Some(false),
+            Happening::LogsSent if seen.logs_told.is_some() && !self.logs_hang => {
+                seen.logs = Some(false);
+                self.logs_ended.get_or_insert(self.now);
+            }
             _ => {}
         }
         self.settle()
@@ -161,6 +167,7 @@ impl World {
         for _ in 0..16 {
             let steps = decide(&self.policy, &self.seen, self.now);
             if steps.is_empty() {
+                self.check_logs()?;
                 return self.check_hold();
             }
             for step in steps {
@@ -184,6 +191,15 @@ impl World {
         Ok(())
     }
 
+    /// Logs that were sent for an end that does not come are shipped again: all ways to it were tried meanwhile.
+    fn check_logs(&self) -> Lawful {
+        let longest = FLUSHED_WITHIN + SignedDuration::from_secs(12 * (LOOK + 30));
+        let ended = self.logs_ended.filter(|_| !self.completed);
+        let stale = ended.is_some_and(|at| self.now.duration_since(at) > longest);
+        prop_assert!(!stale, "its logs stay on the instance: {:?}", self.seen);
+        Ok(())
+    }
+
     fn refusal(&self, step: Action) -> Option<Refusal> {
         let none = String::new;
         let local = matches!(
@@ -195,6 +211,7 @@ impl World {
                 | Action::BeReady
                 | Action::Cordon
                 | Action::CancelJobs
+                | Action::ShipLogs
         );
         match step {
             _ if local => None,
@@ -241,6 +258,10 @@ impl World {
             _ => {}
         }
         let moved = self.seen.succeed(step, outcome, self.now);
+        if step == Action::ShipLogs {
+            self.seen.logs = Some(true);
+            self.logs_ended = None;
+        }
         prop_assert!(moved.is_ok(), "{step:?}: {moved:?}");
         prop_assert!(self.size.desired >= self.size.min, "below the minimum");
         Ok(())
@@ -286,6 +307,9 @@ impl World {
                 let stays = seen.state == State::Cordoned && seen.word == Word::Cordon;
                 let taken = seen.is_leaving() || reason.is_imposed();
                 prop_assert!(!stays || taken, "a cordoned instance drained: {reason}");
+            }
+            Action::ShipLogs => {
+                prop_assert!(seen.logs == Some(false) && !self.completed, "logs were started for nothing");
             }
             Action::Terminate => {
                 let reason = seen.state.reason();
@@ -335,6 +359,7 @@ fn restarted(seen: &Observed) -> Observed {
         agents_told: seen.agents_told,
         cancelled: seen.cancelled,
         logs: seen.logs,
+        logs_told: seen.logs_told,
         ..Observed::new(seen.state, seen.idle_since)
     }
 }

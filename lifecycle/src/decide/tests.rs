@@ -335,6 +335,34 @@ fn the_end_is_right_for_the_reason_and_logs_are_sent_first() {
 }
 
 #[test]
+fn logs_are_shipped_again_when_the_end_does_not_come() {
+    let wait = SignedDuration::from_secs(1);
+    let sent = Observed { logs: Some(false), logs_told: Some(at(10)), ..draining(Reason::Idle) };
+    let mut refused = Observed { target: Some(AwsState::Terminated), ..sent.clone() };
+    for (second, again) in [(11, 12), (12, 14)] {
+        refused.fail(Action::Complete, &Refusal::Failed(String::new()), wait, at(second)).unwrap();
+        check("soon again", refused.clone(), second, &[]);
+        check("again", refused.clone(), again, &[Action::Complete]);
+    }
+    refused.fail(Action::Complete, &Refusal::Failed(String::new()), wait, at(14)).unwrap();
+    check("three times", refused.clone(), 15, &[Action::ShipLogs]);
+    refused.succeed(Action::ShipLogs, Outcome::Done, at(15)).unwrap();
+    check("they run", refused.clone(), 17, &[]);
+    check("and are sent before the next attempt", refused, 18, &[Action::FlushLogs]);
+
+    let hookless = Policy { has_hook: false, ..policy() };
+    let asked = Observed { termination_asked: true, ..sent.clone() };
+    assert_eq!(actions(&hookless, &asked, 69), []);
+    assert_eq!(actions(&hookless, &asked, 70), [Action::ShipLogs], "the group does not begin");
+    let slipped =
+        Observed { jobs: 1, target: Some(AwsState::Terminated), heartbeat: Some(at(11)), ..sent.clone() };
+    check("a job slipped in", slipped, 12, &[Action::ShipLogs]);
+    let alone = Policy { in_group: false, ..policy() };
+    let stays = Observed { logs: Some(true), logs_told: None, ..sent };
+    assert_eq!(actions(&alone, &stays, 11), [Action::Retire], "in no group the machine stays");
+}
+
+#[test]
 fn refusals_teach() {
     let wait = SignedDuration::from_secs(1);
     let text = String::new;

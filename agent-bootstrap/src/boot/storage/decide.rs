@@ -70,6 +70,14 @@ pub fn decide(disks: &[Device], mount_point: &Path, filesystem: Filesystem) -> R
     }
 }
 
+/// Is one of them, or what is made of them, mounted there?
+#[must_use]
+pub fn is_mounted(devices: &[Device], mount_point: &Path) -> bool {
+    devices.iter().any(|device| {
+        device.mounted.iter().any(|at| at == mount_point) || is_mounted(&device.parts, mount_point)
+    })
+}
+
 /// A single device, or an array that is there.
 fn volume(device: &Device, mount_point: &Path, filesystem: Filesystem) -> Result<Vec<Step>, String> {
     if device.mounted.iter().any(|at| at == mount_point) {
