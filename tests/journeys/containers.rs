@@ -7,8 +7,10 @@ mod jobs;
 mod logs;
 mod notices;
 mod reboots;
+mod refreshed;
 mod replacements;
 mod rolls;
+mod surroundings;
 mod trouble;
 
 use std::collections::BTreeSet;

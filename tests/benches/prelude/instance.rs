@@ -1,10 +1,12 @@
-//! A bare instance again and again: from the start of `boot` to the moment its agent connects to the CI.
+//! A bare instance again and again: from the start of `boot` to the moment its agent connects to the CI, and from its
+//! group's word that it shall go to the moment it lets go. In between, what `watch` and `logs` take.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -21,6 +23,8 @@ use crate::measure::Once;
 pub struct Surroundings {
     url: String,
     connected: Mutex<Receiver<Instant>>,
+    released: Mutex<Receiver<Instant>>,
+    leaving: Arc<AtomicBool>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -28,11 +32,16 @@ pub struct Surroundings {
 struct Served {
     delay: Duration,
     connected: Sender<Instant>,
+    released: Sender<Instant>,
+    /// Does the group want the instance to go?
+    leaving: Arc<AtomicBool>,
 }
 
 impl Surroundings {
     pub fn start(delay: Duration) -> Self {
-        let (sender, connected) = channel();
+        let (agent, connected) = channel();
+        let (hook, released) = channel();
+        let leaving = Arc::new(AtomicBool::new(false));
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -45,13 +54,18 @@ impl Surroundings {
             .route("/", post(aws))
             .route("/service/{service}/operation/{operation}", post(metrics))
             .route("/v3/{*path}", post(agent_api).get(agent_api))
-            .with_state(Served { delay, connected: sender });
+            .with_state(Served { delay, connected: agent, released: hook, leaving: Arc::clone(&leaving) });
         runtime.spawn(async { axum::serve(listener, router).await });
-        Self { url, connected: Mutex::new(connected), _runtime: runtime }
+        let (connected, released) = (Mutex::new(connected), Mutex::new(released));
+        Self { url, connected, released, leaving, _runtime: runtime }
     }
 }
 
-async fn metadata(UrlPath(path): UrlPath<String>, headers: HeaderMap) -> Response {
+async fn metadata(
+    State(served): State<Served>,
+    UrlPath(path): UrlPath<String>,
+    headers: HeaderMap,
+) -> Response {
     let host = headers.get("host").and_then(|h| h.to_str().ok()).unwrap_or_default();
     let text = match path.as_str() {
         "meta-data/instance-id" => "i-0abc".to_owned(),
@@ -59,9 +73,9 @@ async fn metadata(UrlPath(path): UrlPath<String>, headers: HeaderMap) -> Respons
         "meta-data/placement/availability-zone" => "us-east-1a".to_owned(),
         "meta-data/instance-type" => "t3.small".to_owned(),
         "meta-data/tags/instance/aws:autoscaling:groupName" => "ci-instances".to_owned(),
-        "meta-data/autoscaling/target-lifecycle-state" => "InService".to_owned(),
+        "meta-data/autoscaling/target-lifecycle-state" => served.target().to_owned(),
         "user-data" => format!(
-            "stack: ci\nqueue: default\nlaunching-hook: launching\nagent-endpoint: http://{host}/v3\n\
+            "stack: ci\nqueue: default\nlaunching-hook: launching\nterminating-hook: terminating\nagent-endpoint: http://{host}/v3\n\
              agent-token: 'arn:aws:secretsmanager:us-east-1:123456789012:secret:ci-AbCdEf'\n"
         ),
         _ => return StatusCode::NOT_FOUND.into_response(),
@@ -69,12 +83,34 @@ async fn metadata(UrlPath(path): UrlPath<String>, headers: HeaderMap) -> Respons
     text.into_response()
 }
 
-async fn aws(State(served): State<Served>, headers: HeaderMap) -> Response {
-    tokio::time::sleep(served.delay).await;
-    match headers.contains_key("x-amz-target") {
-        true => json!({ "SecretString": "t0ken" }).to_string().into_response(),
-        false => "<CompleteLifecycleActionResponse/>".into_response(),
+impl Served {
+    fn target(&self) -> &'static str {
+        if self.leaving.load(Ordering::Relaxed) { "Terminated" } else { "InService" }
     }
+}
+
+async fn aws(State(served): State<Served>, headers: HeaderMap, body: String) -> Response {
+    tokio::time::sleep(served.delay).await;
+    if headers.contains_key("x-amz-target") {
+        return json!({ "SecretString": "t0ken" }).to_string().into_response();
+    }
+    let action = body.split('&').find_map(|field| field.strip_prefix("Action=")).unwrap_or_default();
+    let answer = match action {
+        "CompleteLifecycleAction" if body.contains("=terminating") => {
+            let _ = served.released.send(Instant::now());
+            ""
+        }
+        "DescribeAutoScalingInstances" => {
+            "<AutoScalingInstances><member><InstanceId>i-0abc</InstanceId><LifecycleState>InService</LifecycleState>\
+             <ProtectedFromScaleIn>true</ProtectedFromScaleIn></member></AutoScalingInstances>"
+        }
+        "DescribeAutoScalingGroups" => {
+            "<AutoScalingGroups><member><MinSize>0</MinSize><MaxSize>3</MaxSize><DesiredCapacity>1</DesiredCapacity>\
+             </member></AutoScalingGroups>"
+        }
+        _ => "",
+    };
+    format!("<{action}Response><{action}Result>{answer}</{action}Result></{action}Response>").into_response()
 }
 
 async fn metrics(State(served): State<Served>) -> Response {
@@ -102,12 +138,7 @@ async fn agent_api(State(served): State<Served>, UrlPath(path): UrlPath<String>,
 /// One boot of a new instance; the times of its phases go to `phases`.
 pub fn boot(programs: &Path, around: &Surroundings, phases: &mut BTreeMap<String, Vec<u64>>) -> Once {
     let root = tempfile::tempdir().expect("a folder");
-    let began = Instant::now();
-    let child = command(&programs.join("agent-bootstrap"), root.path(), &around.url).spawn();
-    let mut child: Child = child.expect("the program starts");
-    let receiver = around.connected.lock().expect("not poisoned");
-    let connected = receiver.recv_timeout(Duration::from_secs(30)).expect("the agent connects");
-    assert!(child.wait().expect("boot ends").success());
+    let took = agent_connects(programs, root.path(), around);
     let rss_kib = crate::measure::children_rss_kib();
     let report = std::fs::read_to_string(root.path().join("var/lib/tidemark/boot.json")).expect("a report");
     let report: Value = serde_json::from_str(&report).expect("the report is JSON");
@@ -116,13 +147,69 @@ pub fn boot(programs: &Path, around: &Surroundings, phases: &mut BTreeMap<String
         phases.entry(phase["name"].as_str().expect("a name").to_owned()).or_default().push(took);
     }
     end_agent(&root.path().join("run/tidemark/agents/1.pid"));
-    Once { took: connected - began, rss_kib }
+    Once { took, rss_kib }
 }
 
-fn command(program: &Path, root: &Path, url: &str) -> Command {
+fn agent_connects(programs: &Path, root: &Path, around: &Surroundings) -> Duration {
+    let began = Instant::now();
+    let mut child = start(programs, "boot", root, around);
+    let receiver = around.connected.lock().expect("not poisoned");
+    let connected = receiver.recv_timeout(Duration::from_secs(30)).expect("the agent connects");
+    assert!(child.wait().expect("boot ends").success());
+    connected - began
+}
+
+/// An instance whose agent, `watch` and `logs` run.
+pub struct Living<'a> {
+    around: &'a Surroundings,
+    root: tempfile::TempDir,
+    pub watch: Child,
+    pub logs: Child,
+}
+
+impl<'a> Living<'a> {
+    pub fn start(programs: &Path, around: &'a Surroundings) -> Self {
+        around.leaving.store(false, Ordering::Relaxed);
+        let root = tempfile::tempdir().expect("a folder");
+        let _ = agent_connects(programs, root.path(), around);
+        let logs = start(programs, "logs", root.path(), around);
+        let watch = start(programs, "watch", root.path(), around);
+        let living = Self { around, root, watch, logs };
+        let until = Instant::now() + Duration::from_secs(30);
+        while !living.is_ready() {
+            assert!(Instant::now() < until, "watch is not ready");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        living
+    }
+
+    fn is_ready(&self) -> bool {
+        let memory = std::fs::read_to_string(self.root.path().join("run/tidemark/watch.json"));
+        let logs = self.root.path().join("run/tidemark/logs.pid").exists();
+        logs && memory.is_ok_and(|text| text.contains("\"ready\""))
+    }
+
+    /// From the metadata's word to the hook's completion: the agent has left and the logs were sent.
+    pub fn retire(mut self) -> Once {
+        let began = Instant::now();
+        self.around.leaving.store(true, Ordering::Relaxed);
+        let receiver = self.around.released.lock().expect("not poisoned");
+        let released = receiver.recv_timeout(Duration::from_secs(90)).expect("the hook is completed");
+        assert!(self.logs.wait().expect("logs end").success());
+        let _ = self.watch.kill();
+        let _ = self.watch.wait();
+        Once { took: released - began, rss_kib: crate::measure::children_rss_kib() }
+    }
+}
+
+fn start(programs: &Path, verb: &str, root: &Path, around: &Surroundings) -> Child {
+    command(&programs.join("agent-bootstrap"), verb, root, &around.url).spawn().expect("the program starts")
+}
+
+fn command(program: &Path, verb: &str, root: &Path, url: &str) -> Command {
     let mut command = Command::new(program);
     command
-        .arg("boot")
+        .arg(verb)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .env("TIDEMARK_ROOT", root)

@@ -3,15 +3,23 @@
 use std::time::Duration;
 
 use crate::measure::Measured;
+use crate::services::Service;
 
 /// The goal for the slowest boots but one in twenty.
 const SLOW_BOOT: Duration = Duration::from_millis(400);
 
 const BOOT: &str = "boot to agent connected, 20 ms";
 
+const RETIRE: &str = "idle instance retired, 20 ms";
+
+/// The goals for each service: KiB, and millionths of a core.
+const SERVICE: (u64, u128) = (15 * 1024, 1000);
+
 /// Name of a row, longest median, largest resident set in KiB.
-const LIMITS: [(&str, Duration, u64); 4] = [
+const LIMITS: [(&str, Duration, u64); 5] = [
     (BOOT, SLOW_BOOT, 15 * 1024),
+    // A look a second, 100 ms until the agent has left, the logs' last round, and calls.
+    (RETIRE, Duration::from_secs(5), 15 * 1024),
     ("environment hook, cold, 20 ms", Duration::from_millis(150), 15 * 1024),
     ("environment hook, warm, 20 ms", Duration::from_millis(50), 15 * 1024),
     ("agent-bootstrap --version", Duration::from_millis(10), 15 * 1024),
@@ -33,6 +41,24 @@ pub fn check(rows: &[Measured]) -> Vec<String> {
         }
         if row.rss_kib > largest {
             passed.push(format!("{name}: {} KiB resident is over {largest} KiB", row.rss_kib));
+        }
+    }
+    passed
+}
+
+/// The same of services.
+pub fn check_services(services: &[Service]) -> Vec<String> {
+    let (largest, busiest) = SERVICE;
+    let mut passed = Vec::new();
+    for service in services {
+        if service.rss_kib > largest {
+            passed.push(format!("{}: {} KiB resident is over {largest} KiB", service.name, service.rss_kib));
+        }
+        if service.cpu_ppm > busiest {
+            passed.push(format!(
+                "{}: {} millionths of a core is over {busiest}",
+                service.name, service.cpu_ppm
+            ));
         }
     }
     passed

@@ -1,4 +1,4 @@
-//! `make bench`: what a job waits for before it runs. The real program against S3 in memory, at 0 and 20 ms of round
+//! `make bench`: what a job waits for before it runs, what an instance's services take, how soon it goes. The real program against S3 in memory, at 0 and 20 ms of round
 //! trip, with its calls counted; start-up and sizes of the shipped programs. Prints the table of `docs/benchmarks.md`
 //! and fails when a limit of `limits` is passed.
 //!
@@ -10,6 +10,7 @@ mod bucket;
 mod instance;
 mod limits;
 mod measure;
+mod services;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,9 @@ fn main() -> ExitCode {
     let around = Surroundings::start(Duration::from_millis(20));
     let boot = || instance::boot(&programs, &around, &mut phases);
     rows.push(measure("boot to agent connected, 20 ms", 40, boot));
+    let retire = || instance::Living::start(&programs, &around).retire();
+    rows.push(measure("idle instance retired, 20 ms", 20, retire));
+    let services = services::idle(&programs, &around);
     println!("\n| what | median | p95 | max RSS |\n| --- | --- | --- | --- |");
     for row in &rows {
         println!("{row}");
@@ -59,8 +63,13 @@ fn main() -> ExitCode {
         took.sort_unstable();
         println!("| {phase} | {} ms |", took[took.len() / 2]);
     }
+    println!("\n| service | resident | of a core |\n| --- | --- | --- |");
+    for service in &services {
+        println!("{service}");
+    }
     sizes(&programs);
-    let passed = limits::check(&rows);
+    let mut passed = limits::check(&rows);
+    passed.extend(limits::check_services(&services));
     if passed.is_empty() {
         return ExitCode::SUCCESS;
     }
