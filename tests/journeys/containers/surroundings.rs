@@ -45,9 +45,10 @@ async fn jobs_are_shut_in_and_agents_outlive_them() {
     leftovers_of_root_are_given_back(&scene, &inside).await;
     memory_ends_the_job(&scene, &inside).await;
     watch_is_away_for_a_while(&scene, &inside, &long).await;
-    // Neither a lie about another agent's job nor a job without its own end confuses watch.
-    let lie = format!("BUILDKITE_JOB_ID={long} agent-bootstrap hook pre-exit; kill -KILL $PPID; sleep 60");
-    assert_ne!(scene.run("app", &lie).await.0, 0);
+    // A lie about another agent's job ends but the liar's own, and a job without its own end holds nothing.
+    let lie = format!("BUILDKITE_JOB_ID={long} agent-bootstrap hook pre-exit");
+    assert_eq!(scene.run("app", &lie).await.0, 0);
+    assert_ne!(scene.run("app", "kill -KILL $PPID; sleep 60").await.0, 0);
     until_inside(&inside, &format!("agent-bootstrap status | grep -F '\"jobs\":[\"{long}\"]'")).await;
     let gone = on(&inside, "journalctl -u tidemark-watch | grep -c 'its process is gone'").await;
     assert_eq!(gone.trim(), "1");
@@ -89,7 +90,7 @@ async fn nothing_is_left(scene: &Scene, inside: &Container, long: &str) {
     for agent in AGENTS {
         let find = format!(
             "for path in $(cut -d: -f3 /proc/{}/cgroup | grep tidemark-agent | sort -u); do \
-             find /sys/fs/cgroup$path /sys/fs/cgroup/*$path -mindepth 1 -type d -name 'job-*' 2> /dev/null || true; done",
+             find \"/sys/fs/cgroup$path\" /sys/fs/cgroup/*\"$path\" -mindepth 1 -type d -name 'job-*' 2> /dev/null || true; done",
             unit(inside, agent, "MainPID").await
         );
         cgroups.push(on(inside, &find).await.lines().count());
@@ -130,7 +131,7 @@ async fn memory_ends_the_job(scene: &Scene, inside: &Container) {
     );
     on(inside, &small).await;
     let (status, log) = scene.run("app", "tail /dev/zero").await;
-    assert_eq!(status, 137, "{log}");
+    assert!(status != 0 && log.contains("ended by signal 9"), "{status}: {log}");
     for (agent, pid) in AGENTS.iter().zip(&before) {
         assert_eq!(&unit(inside, agent, "MainPID").await, pid, "{agent}");
         assert_eq!(unit(inside, agent, "ActiveState").await, "active", "{agent}");
