@@ -54,7 +54,10 @@ async fn the_daemon_is_told_what_the_settings_say_and_restarted_once_before_agen
         "experimental": true
     });
     assert_eq!(daemon(&stage), expected);
-    assert_eq!(stage.systemctl(), ["restart docker.service", "start tidemark-agent@1.service"]);
+    assert_eq!(
+        stage.systemctl(),
+        ["reset-failed docker.service", "restart docker.service", "start tidemark-agent@1.service"]
+    );
     assert_eq!(
         stage.text("etc/subuid"),
         "buildkite-agent:997:1\nbuildkite-agent:100000:65536\nadmin:165536:65536\n"
