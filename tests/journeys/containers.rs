@@ -1,6 +1,7 @@
 //! Journeys on container instances: systemd, units, real Docker and reboots, on instances of the lab's AMI.
 
 mod boot_crashes;
+mod brake;
 mod crashes;
 mod disk;
 mod jobs;
