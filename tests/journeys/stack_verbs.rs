@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::lone_cloud::LoneCloud;
 
-/// What each alarm of the cloud watches.
+/// What each alarm of the cloud watches, by the names of their metrics.
 fn alarms(cloud: &LoneCloud) -> Vec<Value> {
     let described = cloud.aws(&["cloudwatch", "describe-alarms"]);
     let watched = |alarm: &Value| {
@@ -12,10 +12,12 @@ fn alarms(cloud: &LoneCloud) -> Vec<Value> {
         let verdict = ["Threshold", "ComparisonOperator", "TreatMissingData"];
         facts.into_iter().chain(verdict).map(|name| (name.to_owned(), alarm[name].clone())).collect()
     };
-    described["MetricAlarms"].as_array().unwrap().iter().map(watched).collect()
+    let mut alarms: Vec<Value> = described["MetricAlarms"].as_array().unwrap().iter().map(watched).collect();
+    alarms.sort_by_key(|alarm| alarm["MetricName"].to_string());
+    alarms
 }
 
-/// The stack's alarm: five minutes in which the scaler failed or did not run.
+/// One of the stack's alarms: five minutes in which the scaler failed or did not run.
 fn failing(scaler: &str) -> Value {
     json!({
         "Namespace": "AWS/Lambda",
@@ -27,6 +29,21 @@ fn failing(scaler: &str) -> Value {
         "Threshold": 1.0,
         "ComparisonOperator": "GreaterThanOrEqualToThreshold",
         "TreatMissingData": "breaching",
+    })
+}
+
+/// What rises when instances keep failing to boot: the scaler's own metric.
+fn boots_failing() -> Value {
+    json!({
+        "Namespace": "Buildkite",
+        "MetricName": "BootsFailing",
+        "Dimensions": [{ "Name": "Queue", "Value": "default" }],
+        "Statistic": "Maximum",
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "Threshold": 3.0,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "TreatMissingData": "ignore",
     })
 }
 
@@ -42,7 +59,7 @@ async fn a_stack_is_created_updated_and_deleted_and_its_secrets_stay() {
     let bucket = output("SecretsBucket: ");
     let scaler = output("ScalerFunctionName: ");
 
-    assert_eq!(alarms(&cloud), [failing(&scaler)]);
+    assert_eq!(alarms(&cloud), [boots_failing(), failing(&scaler)]);
 
     let again = cloud.make("create-stack", &[]);
     assert!(!again.success);
@@ -54,7 +71,7 @@ async fn a_stack_is_created_updated_and_deleted_and_its_secrets_stay() {
     let groups = cloud.aws(&["autoscaling", "describe-auto-scaling-groups"]);
     assert_eq!(groups["AutoScalingGroups"][0]["MaxSize"], 7);
     assert_eq!(groups["AutoScalingGroups"].as_array().unwrap().len(), 1, "the group was replaced");
-    assert_eq!(alarms(&cloud), [failing(&scaler)]);
+    assert_eq!(alarms(&cloud), [boots_failing(), failing(&scaler)]);
 
     // moto heeds a bucket policy but not its conditions, and so would refuse every upload; the lab's endpoint decides it.
     cloud.aws(&["s3api", "delete-bucket-policy", "--bucket", &bucket]);
