@@ -10,6 +10,7 @@ use bollard::query_parameters::{
     CreateImageOptionsBuilder, DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use futures::StreamExt as _;
+use lab::children::until_all_ended;
 use lab::engine::build_instance::{AMI, BuildInstance};
 use lab::engine::container::{Container, ContainerOrder, Network};
 use lab::engine::{Engine, folder_beside, until_ended};
@@ -133,7 +134,11 @@ async fn files_written_inside_are_seen_outside_and_the_other_way_round() {
     engine.remove_image(&image).await.unwrap();
     drop(engine);
     drop(container);
-    tokio::task::block_in_place(|| until_ended(folder.path()));
+    tokio::task::block_in_place(|| {
+        // The guard first, which needs the engine until it has done its work.
+        until_all_ended();
+        until_ended(folder.path());
+    });
 }
 
 /// `$1` is a folder to work in, `$2` what kind of chroot, then comes what runs there.
