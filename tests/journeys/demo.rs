@@ -8,7 +8,8 @@ use tokio::process::Command;
 use crate::containers;
 use crate::leftovers::leftovers;
 
-const METRICS: [&str; 8] = [
+const METRICS: [&str; 9] = [
+    "BootsFailing",
     "BusyAgentCount",
     "BusyAgentPercentage",
     "IdleAgentCount",
