@@ -123,7 +123,8 @@ type Started = (&'static [&'static str], &'static [&'static str]);
 const UP: Started =
     (&["up", "--parameter", "MinSize=1", "--dir"], &["moto_server", "functions/ci-Scaler", "build-agent"]);
 /// The demo's own servers; its instances are those of `lab up`.
-const DEMO: Started = (&["demo", "--folder"], &["moto_server", "sshd", "docker-registry"]);
+const DEMO: Started =
+    (&["demo", "--instances", "processes", "--folder"], &["moto_server", "sshd", "docker-registry"]);
 
 /// The same with an instance that is a container.
 const CONTAINER: Started = (
