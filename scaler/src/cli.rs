@@ -1,4 +1,4 @@
-//! The command line: `once`, `run`, `lambda`.
+//! The command line: `once`, `run`, `lambda`, `simulate`, `trace`.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -15,6 +15,7 @@ use crate::group::AutoScalingGroup;
 use crate::job_counts::BuildkiteJobCounts;
 use crate::metrics::CloudWatchMetrics;
 use crate::pace;
+use crate::simulate::command::{self, SimulateOptions, TraceOptions};
 use crate::tick::{Kept, Order, Outcome, Problem, tick};
 
 /// Reads a CI queue's job counts, publishes them to CloudWatch and resizes the Auto Scaling group
@@ -29,7 +30,7 @@ struct Cli {
     verb: Verb,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Verb {
     /// One tick, then exit; non-zero if anything failed
     Once {
@@ -45,6 +46,10 @@ enum Verb {
     },
     /// Serve the Lambda runtime API: one invocation ticks for LAMBDA_TIMEOUT
     Lambda,
+    /// Try policies on a trace of jobs, on a virtual clock; nothing of AWS or the CI is touched
+    Simulate(SimulateOptions),
+    /// Print a trace of jobs for `simulate`
+    Trace(TraceOptions),
 }
 
 /// Everything a tick needs, kept from one tick to the next: connections, token, time of the last publication, where
@@ -144,16 +149,20 @@ fn arguments() -> Vec<OsString> {
 }
 
 async fn run(verb: Verb) -> Result<(), Problem> {
-    let config = Config::read(&|name| std::env::var(name).ok())
-        .map_err(|faults| Problem::new(78, faults.to_string()))?;
     match verb {
         Verb::Once { dry_run } => {
-            let outcome = Scaler::connect(config).await?.tick(dry_run).await;
+            let outcome = Scaler::connect(config()?).await?.tick(dry_run).await;
             first(outcome.problems)
         }
-        Verb::Run { dry_run } => run_until_stopped(Scaler::connect(config).await?, dry_run).await,
-        Verb::Lambda => crate::lambda::serve(config).await,
+        Verb::Run { dry_run } => run_until_stopped(Scaler::connect(config()?).await?, dry_run).await,
+        Verb::Lambda => crate::lambda::serve(config()?).await,
+        Verb::Simulate(options) => command::simulate(&options),
+        Verb::Trace(options) => command::trace(&options),
     }
+}
+
+fn config() -> Result<Config, Problem> {
+    Config::read(&|name| std::env::var(name).ok()).map_err(|faults| Problem::new(78, faults.to_string()))
 }
 
 /// The first problem stands for the tick; the decision log has them all.

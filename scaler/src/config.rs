@@ -121,7 +121,7 @@ impl Reader<'_> {
 }
 
 /// `10s`, `2m`, `500ms`; a bare number is seconds, as in the peer's settings.
-fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
     let number: u64 = digits.parse().ok()?;

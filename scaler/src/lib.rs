@@ -7,6 +7,8 @@
 //! - [`tick`]: one observe-decide-apply over the three ports [`tick::JobCounts`], [`tick::Group`], [`tick::Metrics`].
 //! - [`job_counts`], [`group`], [`metrics`]: the adapters (agent API, Auto Scaling, CloudWatch).
 //! - [`pace`]: pure. When the next tick and the next publication are due.
+//! - [`forecast`]: pure. Jobs that were announced and are not there yet.
+//! - [`simulate`]: policies on a virtual clock, over a trace of jobs.
 //! - [`lambda`], [`cli`]: the three callers of a tick: `lambda`, `run`, `once`.
 
 pub mod boots;
@@ -14,6 +16,7 @@ pub mod brake;
 pub mod cli;
 pub mod config;
 pub mod decide;
+pub mod forecast;
 pub mod group;
 pub mod job_counts;
 pub mod lambda;
@@ -21,4 +24,5 @@ pub mod metrics;
 pub mod pace;
 pub mod share;
 pub mod shortage;
+pub mod simulate;
 pub mod tick;

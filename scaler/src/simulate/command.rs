@@ -1,0 +1,222 @@
+//! `scaler simulate` and `scaler trace`: their options, and what they print.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::bound::least_paid;
+use super::chart;
+use super::generate::{Hints, Shape, Week};
+use super::policies::Choice;
+use super::report::{PolicyReport, Report};
+use super::trace::{self, Build, Millis, Trace};
+use super::world::{Course, Machines, run};
+use crate::config::duration;
+use crate::tick::Problem;
+
+/// Options of `scaler simulate`.
+#[derive(Debug, Clone, Args)]
+pub struct SimulateOptions {
+    /// CSV: runnable_at,duration_s,queue,pipeline,build[,hinted_at,hinted_jobs]; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    trace: PathBuf,
+    /// Read the jobs of this queue only
+    #[arg(long)]
+    queue: Option<String>,
+    /// tidemark[:idle=40s,period=2s,buffer=0,patience=2m,percent=105,most=1000,blind], elastic-ci, alarms-2018, keda,
+    /// ephemeral, idle-count; several times to compare [default: all of them]
+    #[arg(long = "policy", value_name = "POLICY")]
+    policies: Vec<String>,
+    /// From a launch to agents that take jobs, on average; it varies by a quarter
+    #[arg(long, default_value = "40s", value_parser = millis)]
+    boot: Millis,
+    /// Agents on each instance
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    agents: u32,
+    /// The group's minimum
+    #[arg(long, default_value_t = 0)]
+    min: u32,
+    /// The group's maximum
+    #[arg(long, default_value_t = 2000)]
+    max: u32,
+    /// Spot interruptions of each instance in an hour
+    #[arg(long, default_value_t = 0.0)]
+    interruptions: f64,
+    /// Courses for each policy: boots vary with the seed
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// Write a picture of the first seed's courses
+    #[arg(long, value_name = "SVG")]
+    plot: Option<PathBuf>,
+    /// Print JSON in place of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `scaler trace`.
+#[derive(Debug, Clone, Args)]
+pub struct TraceOptions {
+    /// What to make
+    #[arg(long, value_enum, default_value_t = Kind::Week)]
+    shape: Kind,
+    /// Seed of a week
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Days of a week
+    #[arg(long, default_value_t = 5)]
+    days: u32,
+    /// Builds of a day
+    #[arg(long, default_value_t = 120.0)]
+    builds_a_day: f64,
+    /// Jobs of a build, on average
+    #[arg(long, default_value_t = 10.0)]
+    fan_out: f64,
+    /// How long ahead builds are announced
+    #[arg(long, default_value = "45s", value_parser = millis)]
+    lead: Millis,
+    /// By how much the announced number is off, at most: 0.4 is ±40 %
+    #[arg(long, default_value_t = 0.4)]
+    error: f64,
+    /// The part of builds that is not announced
+    #[arg(long, default_value_t = 0.0)]
+    missed: f64,
+    /// Announcements of builds that never come, as a part of the builds
+    #[arg(long, default_value_t = 0.0)]
+    ghosts: f64,
+    /// Announce nothing
+    #[arg(long)]
+    blind: bool,
+    /// The idle period that a sawtooth hits
+    #[arg(long, default_value = "40s", value_parser = millis)]
+    idle: Millis,
+}
+
+/// What `scaler trace` makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// A team's week
+    Week,
+    /// Monday 09:00: from nothing to eighty jobs within five minutes
+    Burst,
+    /// One job an hour
+    Hourly,
+    /// One build of five hundred jobs
+    FanOut,
+    /// Jobs that come whenever instances have just gone
+    Sawtooth,
+}
+
+fn millis(text: &str) -> Result<Millis, String> {
+    let period = duration(text).and_then(|period| Millis::try_from(period.as_millis()).ok());
+    period.ok_or_else(|| "give a duration like 40s".to_owned())
+}
+
+/// Simulates, and prints what came of it.
+///
+/// # Errors
+/// A trace or a policy that cannot be read (exit 78), a file that cannot be opened or written.
+pub fn simulate(options: &SimulateOptions) -> Result<(), Problem> {
+    let (names, choices) = choices(&options.policies)?;
+    let trace = read(&options.trace, options.queue.as_deref())?;
+    let machines = Machines {
+        agents: options.agents,
+        min: options.min,
+        max: options.max,
+        interruptions: options.interruptions,
+        ..Machines::booting_in(options.boot)
+    };
+    let mut drawn = Vec::new();
+    let mut policies = Vec::new();
+    for (name, choice) in names.iter().zip(&choices) {
+        let line = options.plot.is_some();
+        let courses: Vec<Course> = (1..=options.seeds)
+            .map(|seed| run(&trace, machines, choice.start(&machines).as_mut(), seed, line && seed == 1))
+            .collect();
+        drawn.extend(courses.first().cloned());
+        policies.push(PolicyReport::of(name, &trace, courses));
+    }
+    let report = Report {
+        policies,
+        bound: as_float(least_paid(&trace, options.boot)) / as_float(trace.busy().max(1)),
+        jobs: trace.jobs.len(),
+        busy_hours: as_float(trace.busy()) / 3_600_000.0,
+    };
+    let boot = as_float(options.boot) / 1000.0;
+    if let Some(file) = &options.plot {
+        let title = format!("Policies over {}: instances boot in {boot} s", options.trace.display());
+        std::fs::write(file, chart::draw(&title, &report, &drawn)).map_err(|e| of_file("write", file, &e))?;
+    }
+    let text = if options.json {
+        format!("{:#}\n", report.json())
+    } else {
+        format!(
+            "{} jobs, {:.0} busy hours; instances boot in {boot} s; medians of {} seeds\n\n{}",
+            report.jobs,
+            report.busy_hours,
+            options.seeds,
+            report.table()
+        )
+    };
+    io::stdout().write_all(text.as_bytes()).map_err(|e| of_file("write", Path::new("standard output"), &e))
+}
+
+/// Prints a trace.
+///
+/// # Errors
+/// Standard output that cannot be written.
+pub fn trace(options: &TraceOptions) -> Result<(), Problem> {
+    let out = io::stdout().lock();
+    trace::write::write(io::BufWriter::new(out), "default", &builds(options))
+        .map_err(|e| of_file("write", Path::new("standard output"), &e))
+}
+
+fn builds(options: &TraceOptions) -> Vec<Build> {
+    let shape = match options.shape {
+        Kind::Burst => Shape::Burst,
+        Kind::Hourly => Shape::Hourly,
+        Kind::FanOut => Shape::FanOut,
+        Kind::Sawtooth => Shape::Sawtooth,
+        Kind::Week => {
+            let TraceOptions { lead, error, missed, ghosts, .. } = *options;
+            let hints = (!options.blind).then_some(Hints { lead, error, missed, ghosts });
+            let TraceOptions { days, builds_a_day, fan_out, .. } = *options;
+            return Week { days, builds_a_day, fan_out, hints }.builds(options.seed);
+        }
+    };
+    shape.builds(options.idle)
+}
+
+/// All policies that are asked for, or everything that is wrong with them.
+fn choices(asked: &[String]) -> Result<(Vec<String>, Vec<Choice>), Problem> {
+    let all = ["tidemark", "elastic-ci", "alarms-2018", "keda", "ephemeral", "idle-count"].map(str::to_owned);
+    let names = if asked.is_empty() { all.to_vec() } else { asked.to_vec() };
+    let (mut choices, mut faults) = (Vec::new(), Vec::new());
+    for name in &names {
+        match name.parse() {
+            Ok(choice) => choices.push(choice),
+            Err(fault) => faults.push(format!("--policy {name}: {fault}")),
+        }
+    }
+    if faults.is_empty() { Ok((names, choices)) } else { Err(Problem::new(78, faults.join("\n"))) }
+}
+
+fn read(file: &Path, queue: Option<&str>) -> Result<Trace, Problem> {
+    let read = if file == Path::new("-") {
+        trace::read::read(io::stdin().lock(), queue)
+    } else {
+        let open = File::open(file).map_err(|e| of_file("open", file, &e))?;
+        trace::read::read(io::BufReader::new(open), queue)
+    };
+    read.map_err(|faults| Problem::new(78, format!("trace {}:\n{faults}", file.display())))
+}
+
+fn of_file(step: &str, file: &Path, error: &io::Error) -> Problem {
+    Problem::new(1, format!("{step} {}: {error}", file.display()))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of years are far below 2^53")]
+fn as_float(millis: Millis) -> f64 {
+    millis as f64
+}

@@ -1,0 +1,172 @@
+//! Policies to compare: the shipped planner, and rule models of what others do.
+
+use std::str::FromStr;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::rules::{Alarms2018, ElasticCi, Ephemeral, IdleCount, Keda};
+use super::trace::Millis;
+use super::world::{Machines, Scaling, View, WhenIdle};
+use crate::decide::{Jobs, Policy, decide, needed};
+use crate::forecast::{Forecast, LookAhead};
+use crate::share::shares;
+
+/// What the shipped planner is told.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PlannerSettings {
+    /// From one tick to the next.
+    pub period: Millis,
+    /// An instance's idle period; the machines' boot time if absent, at which staying costs what coming back does.
+    pub idle: Option<Millis>,
+    /// Instances beyond the need, while there are jobs.
+    pub buffer: u32,
+    /// How announcements count; `None`: not at all.
+    pub look_ahead: Option<LookAhead>,
+}
+
+impl Default for PlannerSettings {
+    fn default() -> Self {
+        Self { period: 2000, idle: None, buffer: 0, look_ahead: Some(LookAhead::default()) }
+    }
+}
+
+/// A policy by its name.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Choice {
+    /// The shipped planner.
+    Tidemark(PlannerSettings),
+    /// [`ElasticCi`].
+    ElasticCi,
+    /// [`Alarms2018`].
+    Alarms2018,
+    /// [`Keda`].
+    Keda,
+    /// [`Ephemeral`].
+    Ephemeral,
+    /// [`IdleCount`].
+    IdleCount,
+}
+
+impl Choice {
+    /// The policy, ready to start.
+    #[must_use]
+    pub fn start(self, machines: &Machines) -> Box<dyn Scaling> {
+        let agents = machines.agents;
+        match self {
+            Self::Tidemark(settings) => Box::new(Planner::new(settings, machines)),
+            Self::ElasticCi => Box::new(ElasticCi::new(agents)),
+            Self::Alarms2018 => Box::new(Alarms2018::default()),
+            Self::Keda => Box::new(Keda::new(agents)),
+            Self::Ephemeral => Box::new(Ephemeral::default()),
+            Self::IdleCount => Box::new(IdleCount::new(agents)),
+        }
+    }
+}
+
+/// `tidemark`, `tidemark:idle=40s,percent=110`, or the name of a rule model.
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, settings) = text.split_once(':').unwrap_or((text, ""));
+        let of =
+            |choice| if settings.is_empty() { Ok(choice) } else { Err(format!("{name} takes no settings")) };
+        match name {
+            "tidemark" => planner(settings).map(Self::Tidemark),
+            "elastic-ci" => of(Self::ElasticCi),
+            "alarms-2018" => of(Self::Alarms2018),
+            "keda" => of(Self::Keda),
+            "ephemeral" => of(Self::Ephemeral),
+            "idle-count" => of(Self::IdleCount),
+            _ => Err("give tidemark, elastic-ci, alarms-2018, keda, ephemeral or idle-count".to_owned()),
+        }
+    }
+}
+
+fn planner(settings: &str) -> Result<PlannerSettings, String> {
+    let mut planner = PlannerSettings::default();
+    let mut look_ahead = LookAhead::default();
+    let mut is_blind = false;
+    for setting in settings.split(',').filter(|setting| !setting.is_empty()) {
+        let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
+        let period = || crate::config::duration(value).and_then(|d| Millis::try_from(d.as_millis()).ok());
+        let number = || value.parse::<u32>().ok();
+        let bad = |form: &str| format!("tidemark:{name}: give {form}");
+        match name {
+            "period" => planner.period = period().ok_or_else(|| bad("a duration like 2s"))?,
+            "idle" => planner.idle = Some(period().ok_or_else(|| bad("a duration like 40s"))?),
+            "buffer" => planner.buffer = number().ok_or_else(|| bad("a number of instances"))?,
+            "patience" => {
+                let patience = period().ok_or_else(|| bad("a duration like 90s"))?;
+                look_ahead.patience = SignedDuration::from_millis(patience);
+            }
+            "percent" => look_ahead.percent = number().ok_or_else(|| bad("a percentage"))?,
+            "most" => look_ahead.most = number().ok_or_else(|| bad("a number of jobs"))?,
+            "blind" if value.is_empty() => is_blind = true,
+            _ => {
+                return Err(format!(
+                    "tidemark has no setting {name}: idle, period, buffer, patience, percent, most, blind"
+                ));
+            }
+        }
+    }
+    planner.look_ahead = (!is_blind).then_some(look_ahead);
+    Ok(planner)
+}
+
+/// The shipped planner.
+#[derive(Debug)]
+struct Planner {
+    settings: PlannerSettings,
+    idle: Millis,
+    policy: Policy,
+    forecast: Forecast,
+}
+
+impl Planner {
+    fn new(settings: PlannerSettings, machines: &Machines) -> Self {
+        let policy = Policy {
+            agents_per_instance: machines.agents,
+            instance_buffer: settings.buffer,
+            include_waiting: false,
+            scale_in: true,
+            scale_out: true,
+        };
+        Self {
+            settings,
+            idle: settings.idle.unwrap_or(machines.boot * 4 / 5),
+            policy,
+            forecast: Forecast::default(),
+        }
+    }
+
+    fn expected(&mut self, view: &View<'_>) -> u32 {
+        let Some(look_ahead) = &self.settings.look_ahead else { return 0 };
+        let now = Timestamp::from_millisecond(view.now).unwrap_or(Timestamp::MAX);
+        for hint in view.hints {
+            self.forecast.announce(hint.jobs, look_ahead, now);
+        }
+        self.forecast.note(view.jobs.scheduled + view.jobs.running, look_ahead, now)
+    }
+}
+
+impl Scaling for Planner {
+    fn period(&self) -> Millis {
+        self.settings.period
+    }
+
+    fn is_woken(&self) -> bool {
+        true
+    }
+
+    fn when_idle(&self) -> WhenIdle {
+        WhenIdle::Release { after: self.idle }
+    }
+
+    fn look(&mut self, view: &View<'_>) -> u32 {
+        let expected = self.expected(view);
+        let jobs = Jobs { scheduled: view.jobs.scheduled + u64::from(expected), ..view.jobs };
+        let share = shares(needed(&self.policy, &jobs), u32::MAX, &[view.capacity])[0];
+        decide(&self.policy, share, &view.capacity).target().unwrap_or(view.capacity.desired)
+    }
+}
