@@ -1,6 +1,8 @@
 //! `scaler simulate` and `scaler trace` as they are called: the contract of traces and JSON that other tools use, bad
 //! input, and the targets of docs/benchmarks.md, which the shipped planner must reach.
 
+#![cfg(test)]
+
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
@@ -135,7 +137,7 @@ impl Numbers {
     #[track_caller]
     fn are_within(&self, waits: [f64; 3], cost: f64) {
         let Self { waits: taken, cost: paid, gap } = self;
-        println!("waits {taken:?}, cost {paid:.3}, {gap:.3} above the bound");
+        eprintln!("waits {taken:?}, cost {paid:.3}, {gap:.3} above the bound");
         assert!(taken.iter().zip(waits).all(|(taken, most)| *taken <= most), "{taken:?} against {waits:?}");
         assert!(*paid <= cost, "{paid} against {cost}");
     }
