@@ -195,13 +195,14 @@ async fn logs_go_on_while_an_instance_cannot_leave() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let mut talker = Talker::on(scene.lab.instances().folder(&id));
-    talker.says(100);
-    let all = talker.all();
-    shipped_until(&scene, "/tidemark/ci/system", &id, |m| of_talker(m) == all).await;
-    talker.says(100);
+    // Twice: an attempt to leave may come in between.
+    for _ in 0..2 {
+        talker.says(100);
+        let all = talker.all();
+        shipped_until(&scene, "/tidemark/ci/system", &id, |m| of_talker(m) == all).await;
+    }
     scene.lab.endpoint().faults().remove(fault);
     scene.group_until(|g| g.members.iter().all(|m| m.id != id)).await;
-    assert_eq!(of_talker(&shipped(&scene, "/tidemark/ci/system", &id).await), talker.all());
     scene.lab.stop().await.unwrap();
 }
 
