@@ -45,8 +45,8 @@ pub struct LogsArgs {
     /// How this machine runs services: systemd, whose journal is read, or processes, whose files are
     #[arg(long, env = "TIDEMARK_UNIT_MANAGER", hide_env_values = true)]
     unit_manager: Option<String>,
-    /// Deliver what is there and end, unless an earlier run ended with this result of systemd's: success
-    #[arg(long, value_name = "RESULT")]
+    /// Deliver what is there and end, unless the run before is said to have done so: exited:0
+    #[arg(long, value_name = "CODE:STATUS")]
     after: Option<String>,
 }
 
@@ -86,7 +86,7 @@ pub async fn run(layout: &Layout, args: LogsArgs) -> Result<(), Failure> {
     };
     let at_once = match args.after.as_deref() {
         // It delivered all. Or nobody knows yet where to: the next start will.
-        Some("success") => return Ok(()),
+        Some("exited:0") => return Ok(()),
         Some(_) if InstanceFile::read(layout)?.is_none() => return Ok(()),
         given => given.is_some(),
     };

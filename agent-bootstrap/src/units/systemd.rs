@@ -85,6 +85,15 @@ impl UnitManager for Systemd {
     }
 
     fn stop_logs(&self) -> Result<(), Failure> {
+        // One that was killed waits to be started again. A stop would end that wait, and what was logged since the kill
+        // would never be sent. A mere start would wait with it.
+        match state(LOGS)?.as_str() {
+            "activating" => succeed(&["restart", LOGS], LOGS)?,
+            "deactivating" => {
+                return Err(Failure::try_again(format!("{LOGS} was killed and is about to start again")));
+            }
+            _ => {}
+        }
         succeed(&["stop", "--no-block", LOGS], LOGS)
     }
 
@@ -114,11 +123,15 @@ fn main_processes(answer: &str) -> Vec<Process> {
     answer.lines().filter_map(|line| line.trim().parse().ok()).filter_map(Process::running).collect()
 }
 
-/// A unit that does not exist does not run.
-fn runs(unit: &str) -> Result<bool, Failure> {
+fn state(unit: &str) -> Result<String, Failure> {
     let question = ["show", "--property=ActiveState", "--value", unit];
     let output = systemctl(&question).map_err(|e| not_there(&question, &e))?;
-    match String::from_utf8_lossy(&output.stdout).trim() {
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// A unit that does not exist does not run.
+fn runs(unit: &str) -> Result<bool, Failure> {
+    match state(unit)?.as_str() {
         "inactive" | "failed" => Ok(false),
         "active" | "activating" | "deactivating" | "reloading" => Ok(true),
         other => Err(Failure::failed(format!("systemctl show {unit}: unknown state `{other}`"))),

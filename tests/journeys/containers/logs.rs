@@ -7,6 +7,7 @@ use lab::engine::container::Container;
 
 use super::{machine, nobody_was_denied, scene, until, until_inside};
 use crate::logs::{shipped, shipped_until};
+use crate::scene::Scene;
 
 const PUT: &str = "logs:PutLogEvents";
 const GROUP: &str = "/tidemark/ci/system";
@@ -37,6 +38,13 @@ fn of_talker(messages: &[String]) -> Vec<String> {
     messages.iter().filter(|m| m.starts_with("talker: ") && seen.insert(*m)).cloned().collect()
 }
 
+/// The group replaces an instance.
+async fn terminate(scene: &Scene, id: &str) {
+    let end = ["autoscaling", "terminate-instance-in-auto-scaling-group", "--instance-id", id];
+    let said = scene.aws(&[&end[..], &["--no-should-decrement-desired-capacity"]].concat()).await;
+    assert!(said.success, "{}", said.stderr);
+}
+
 #[tokio::test]
 async fn lines_of_a_killed_shipping_arrive_also_in_the_instances_last_minute() {
     let Some(scene) = scene(&[("MinSize", "1"), ("MaxSize", "2")]).await else { return };
@@ -57,11 +65,11 @@ async fn lines_of_a_killed_shipping_arrive_also_in_the_instances_last_minute() {
         assert_eq!(of_talker(&found), all, "round {round}");
     }
 
+    // A stop that comes before it is started again is the next test's matter.
+    until_inside(&inside, "systemctl is-active tidemark-logs").await;
     talker.says(200).await;
     let held = faults.add(Fault::on(PUT, Effect::Hang).of("*/i-*"));
-    let end = ["autoscaling", "terminate-instance-in-auto-scaling-group", "--instance-id", &id];
-    let said = scene.aws(&[&end[..], &["--no-should-decrement-desired-capacity"]].concat()).await;
-    assert!(said.success, "{}", said.stderr);
+    terminate(&scene, &id).await;
     let stopping = "[ \"$(systemctl show --value -p ActiveState tidemark-logs)\" = deactivating ]";
     until_inside(&inside, stopping).await;
     talker.says(50).await;
@@ -73,6 +81,27 @@ async fn lines_of_a_killed_shipping_arrive_also_in_the_instances_last_minute() {
     assert_eq!(of_talker(&found), talker.all(), "the last minute's lines");
     let watch = shipped(&scene, "/tidemark/ci/watch", &id).await;
     assert!(watch.iter().any(|m| m.contains("\"flush-logs\"")), "{watch:#?}");
+    nobody_was_denied(&scene);
+    scene.lab.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn lines_written_before_a_killed_shipping_is_started_again_arrive_although_the_machine_ends() {
+    let Some(scene) = scene(&[("MinSize", "1"), ("MaxSize", "2")]).await else { return };
+    let id = scene.in_service(1).await[0].id.clone();
+    let inside = machine(&scene, &id);
+    let mut talker = Talker { inside: &inside, said: 0 };
+    let later = "cd /run/systemd/system; mkdir tidemark-logs.service.d; \
+        printf '[Service]\\nRestartSec=600\\n' > tidemark-logs.service.d/later.conf; systemctl daemon-reload";
+    inside.succeed(&["sh", "-c", later]).await.unwrap();
+    until_inside(&inside, "systemctl is-active tidemark-logs").await;
+    inside.succeed(&KILL).await.unwrap();
+    until_inside(&inside, "[ \"$(systemctl show --value -p SubState tidemark-logs)\" = auto-restart ]").await;
+    talker.says(200).await;
+    terminate(&scene, &id).await;
+    scene.group_until(|g| g.member(&id).is_none() && g.in_service() == 1).await;
+    let found = shipped(&scene, GROUP, &id).await;
+    assert_eq!(of_talker(&found), talker.all());
     nobody_was_denied(&scene);
     scene.lab.stop().await.unwrap();
 }
