@@ -1,5 +1,6 @@
 //! A group rolls to another AMI while jobs keep coming.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -51,17 +52,25 @@ async fn leaves(scene: &Scene, id: &str) -> bool {
     asked.is_ok_and(|(_, text)| text.contains("\"draining\"") || text.contains("\"retired\""))
 }
 
-/// A job every now and then, until `stop`.
-async fn load(scene: &Scene, stop: tokio::sync::oneshot::Receiver<()>) -> Vec<String> {
+/// Tells the version of the AMI it runs on.
+const JOB: &str = "echo of $(cat /etc/image-version || echo 1)";
+
+/// A job every now and then, until all is `rolled` and for long enough to be a load.
+async fn load(scene: &Scene, rolled: &Cell<bool>) -> Vec<String> {
     let mut jobs = Vec::new();
     let mut clock = tokio::time::interval(Duration::from_millis(800));
-    tokio::pin!(stop);
-    loop {
-        tokio::select! {
-            _ = &mut stop => return jobs,
-            _ = clock.tick() => jobs.push(scene.queue("app", &format!("echo of $(cat {VERSION} || echo 1)")).await),
-        }
+    while jobs.len() < 10 || !rolled.get() {
+        clock.tick().await;
+        jobs.push(scene.queue("app", JOB).await);
     }
+    jobs
+}
+
+/// The version of the AMI a job ran on; it has passed.
+async fn version(scene: &Scene, job: &str) -> &'static str {
+    let (status, log) = scene.ended(job).await;
+    assert_eq!(status, 0, "{log}");
+    ["1", "2"].into_iter().find(|version| log.contains(&format!("\nof {version}"))).unwrap()
 }
 
 #[tokio::test]
@@ -77,10 +86,12 @@ async fn a_group_rolls_to_another_ami_under_load_and_every_job_passes() {
     let first = scene.group_until(|g| g.in_service() == 3).await;
     let (holder, job) = busy(&scene).await;
 
+    let before = scene.queue("app", JOB).await;
+    assert_eq!(version(&scene, &before).await, "1");
     let parameters = [("MaxSize", "3"), ("Settings", SETTINGS), ("ImageId", "/other/ami")];
     scene.stack = scene.lab.deploy_stack("ci", &parameters).await.unwrap();
     let mut seen = Seen::default();
-    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let rolled = Cell::new(false);
     let roll = async {
         let new = |g: &Group| {
             g.members
@@ -94,17 +105,15 @@ async fn a_group_rolls_to_another_ami_under_load_and_every_job_passes() {
         assert_eq!((held.lifecycle, held.protected), (Lifecycle::InService, true), "its job runs");
         enough(&scene, &holder, &job).await;
         let group = seen.until("rolled", &scene, |g| new(g) == 3 && g.members.len() == 3).await;
-        stop.send(()).unwrap();
+        rolled.set(true);
         group
     };
-    let (jobs, group) = tokio::join!(load(&scene, stopped), roll);
+    let (jobs, group) = tokio::join!(load(&scene, &rolled), roll);
     let mut versions = BTreeSet::new();
     for job in &jobs {
-        let (status, log) = scene.ended(job).await;
-        assert_eq!(status, 0, "{log}");
-        versions.extend(["1", "2"].into_iter().filter(|version| log.contains(&format!("\nof {version}"))));
+        versions.insert(version(&scene, job).await);
     }
-    assert!(jobs.len() >= 10 && versions.len() == 2, "{} jobs on {versions:?} are no load", jobs.len());
+    assert!(versions.contains("2"), "{versions:?}");
     assert!(seen.looks > 5, "{} looks tell nothing", seen.looks);
     assert!(seen.most_away <= 2, "{} were away at once", seen.most_away);
     assert_eq!(seen.desired, BTreeSet::from([3]), "nobody moved the desired capacity");
