@@ -23,6 +23,20 @@ pub struct Policy {
     pub scale_out: bool,
 }
 
+impl Policy {
+    /// What jobs need and no more, in both directions, with so many agents on an instance.
+    #[must_use]
+    pub const fn of_need(agents_per_instance: u32) -> Self {
+        Self {
+            agents_per_instance,
+            instance_buffer: 0,
+            include_waiting: false,
+            scale_in: true,
+            scale_out: true,
+        }
+    }
+}
+
 /// Jobs of the queue, as the CI's API counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Jobs {

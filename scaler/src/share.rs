@@ -123,13 +123,7 @@ mod tests {
         proptest::collection::vec(any_group(), 1..4)
     }
 
-    const POLICY: Policy = Policy {
-        agents_per_instance: 1,
-        instance_buffer: 0,
-        include_waiting: false,
-        scale_in: true,
-        scale_out: true,
-    };
+    const POLICY: Policy = Policy::of_need(1);
 
     proptest! {
         #[test]

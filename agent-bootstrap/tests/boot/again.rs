@@ -65,7 +65,7 @@ async fn a_boot_that_is_killed_while_it_asks_is_made_good() {
         let stage = Stage::new().await;
         stage.change(|world| world.silent.insert(asked.to_owned()));
         let mut child = stage.command(&["boot"]).spawn().unwrap();
-        until(asked, || stage.change(|world| world.unanswered.contains(asked))).await;
+        until(asked, || stage.change(|world| world.unanswered.contains_key(asked))).await;
         child.kill().await.unwrap();
         stage.change(|world| world.silent.clear());
         is_as_after_one_boot(&stage, asked).await;

@@ -4,7 +4,7 @@ use axum::Router;
 use serde_json::{Value, json};
 
 use crate::faults::fails;
-use crate::stage::Stage;
+use crate::stage::{Stage, until};
 
 /// An instance whose image has Docker; its engine answers, or is dead.
 async fn with_docker(stage: Stage, alive: bool) -> Stage {
@@ -79,8 +79,13 @@ async fn the_daemon_is_told_what_the_settings_say_and_restarted_once_before_agen
 #[tokio::test]
 async fn a_daemon_that_needs_no_change_is_only_waited_for() {
     let stage = with_docker(Stage::new().await.under_systemd(), false).await;
-    let child = stage.command(&["boot"]).spawn().unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    let mut child = stage.command(&["boot"]).spawn().unwrap();
+    // Fetched beside the wait for the daemon.
+    until("the token is fetched", || !stage.calls_of("secretsmanager.GetSecretValue").is_empty()).await;
+    assert!(
+        child.try_wait().unwrap().is_none() && stage.systemctl().is_empty(),
+        "agents wait for the daemon"
+    );
     let stage = with_docker(stage, true).await;
     assert!(child.wait_with_output().await.unwrap().status.success());
     assert_eq!(stage.systemctl(), ["start tidemark-agent@1.service"]);

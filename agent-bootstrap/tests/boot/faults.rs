@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::stage::{Run, Stage};
+use crate::stage::{Run, Stage, until};
+use crate::world::World;
 
 /// A boot that has to fail, and within its budget and the time to tell others.
 pub async fn fails(stage: &Stage, code: i32, words: &[&str]) -> Run {
@@ -63,7 +64,8 @@ async fn a_metadata_service_that_is_slow_to_come_is_waited_for() {
     let stage = Stage::new().await;
     stage.change(|world| world.silent.insert("meta-data/instance-id".to_owned()));
     let child = stage.command(&["boot"]).spawn().unwrap();
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    let asked = |world: &mut World| world.unanswered.values().sum::<usize>();
+    until("it is asked again", || stage.change(asked) >= 2).await;
     stage.change(|world| world.silent.clear());
     assert!(child.wait_with_output().await.unwrap().status.success());
     assert_eq!(stage.living(), 1);

@@ -71,7 +71,7 @@ impl Stage {
             objects: BTreeMap::new(),
             refusals: BTreeMap::new(),
             silent: BTreeSet::new(),
-            unanswered: BTreeSet::new(),
+            unanswered: BTreeMap::new(),
             state: "Pending:Wait",
             creating: false,
             calls: Vec::new(),

@@ -25,8 +25,8 @@ pub struct World {
     pub refusals: BTreeMap<&'static str, (usize, &'static str, &'static str)>,
     /// Metadata paths and actions that are never answered.
     pub silent: BTreeSet<String>,
-    /// Those of them that were asked for.
-    pub unanswered: BTreeSet<String>,
+    /// Those of them that were asked for, and how often.
+    pub unanswered: BTreeMap<String, usize>,
     /// The instance's state in its group.
     pub state: &'static str,
     /// Does CloudFormation wait for signals?
@@ -66,18 +66,13 @@ impl World {
 }
 
 async fn silence(world: &Shared, what: &str) {
-    while is_silent(world, what) {
+    let is_silent = || world.lock().unwrap().silent.contains(what);
+    if is_silent() {
+        *world.lock().unwrap().unanswered.entry(what.to_owned()).or_default() += 1;
+    }
+    while is_silent() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-}
-
-fn is_silent(world: &Shared, what: &str) -> bool {
-    let mut world = world.lock().unwrap();
-    let silent = world.silent.contains(what);
-    if silent {
-        world.unanswered.insert(what.to_owned());
-    }
-    silent
 }
 
 async fn metadata_at(State(world): State<Shared>, Path(path): Path<String>, headers: HeaderMap) -> Response {

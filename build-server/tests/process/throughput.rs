@@ -11,7 +11,7 @@ const AGENTS: usize = 32;
 const EACH: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
+#[ignore = "a measurement, which `make soak` runs"]
 async fn throughput() {
     let dir = folder();
     let server = Program::start(dir.path());

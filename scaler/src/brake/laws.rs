@@ -5,13 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::decide::{Policy, Share, decide};
 
-const POLICY: Policy = Policy {
-    agents_per_instance: 1,
-    instance_buffer: 0,
-    include_waiting: false,
-    scale_in: true,
-    scale_out: true,
-};
+const POLICY: Policy = Policy::of_need(1);
 const TICK: i64 = 10;
 const PAUSE: SignedDuration = SignedDuration::from_secs(60);
 const LONGEST: i64 = 600;

@@ -7,13 +7,7 @@ fn decide(policy: &Policy, jobs: &Jobs, group: &Capacity) -> Plan {
     super::decide(policy, Share { instances: needed(policy, jobs), beyond: 0 }, group)
 }
 
-const POLICY: Policy = Policy {
-    agents_per_instance: 1,
-    instance_buffer: 0,
-    include_waiting: false,
-    scale_in: true,
-    scale_out: true,
-};
+const POLICY: Policy = Policy::of_need(1);
 
 fn jobs(scheduled: u64, running: u64) -> Jobs {
     Jobs { scheduled, running, waiting: 0 }

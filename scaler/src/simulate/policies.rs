@@ -125,13 +125,7 @@ struct Planner {
 
 impl Planner {
     fn new(settings: PlannerSettings, machines: &Machines) -> Self {
-        let policy = Policy {
-            agents_per_instance: machines.agents,
-            instance_buffer: settings.buffer,
-            include_waiting: false,
-            scale_in: true,
-            scale_out: true,
-        };
+        let policy = Policy { instance_buffer: settings.buffer, ..Policy::of_need(machines.agents) };
         Self {
             settings,
             idle: settings.idle.unwrap_or(machines.boot * 4 / 5),
