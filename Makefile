@@ -42,6 +42,7 @@ soak: setup ## the long tests
 	@PROPTEST_CASES=100000 cargo nextest run --profile soak --workspace --locked -E 'kind(lib) & test(laws)'
 
 bench: dist ## measure start-up, hook and sizes against the limits
+	@cargo build --quiet --locked --workspace --lib --bins --bench prelude
 	@cargo bench --quiet --locked --workspace --profile dev --bench prelude
 
 dist: ## programs and scaler.zip as they are shipped

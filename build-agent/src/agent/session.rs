@@ -81,6 +81,7 @@ impl Session {
     /// Until the session ends. Disconnects whatever happens, also after a panic.
     pub async fn run(mut self) -> Result<Ended, ApiError> {
         self.client.connect().await?;
+        tracing::info!("connected");
         let forward = tokio::spawn(forward(self.from_process.clone(), self.orders.clone()));
         let beats = tokio::spawn(heartbeats(
             self.client.clone(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::container::Containers;
 use crate::measure::Measured;
 use crate::services::Service;
 
@@ -43,6 +44,18 @@ pub fn check(rows: &[Measured]) -> Vec<String> {
             passed.push(format!("{name}: {} KiB resident is over {largest} KiB", row.rss_kib));
         }
     }
+    passed
+}
+
+/// The same of what was measured on container instances.
+pub fn check_containers(containers: &Containers) -> Vec<String> {
+    let p95 = containers.boots[containers.boots.len() * 95 / 100];
+    let slow = p95 > SLOW_BOOT;
+    let mut passed: Vec<String> = slow
+        .then(|| format!("boot on a container instance: p95 {p95:?} is over {SLOW_BOOT:?}"))
+        .into_iter()
+        .collect();
+    passed.extend(check_services(&containers.services));
     passed
 }
 

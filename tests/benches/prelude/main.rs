@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a bench's output is its table")]
 
 mod bucket;
+mod container;
 mod instance;
 mod limits;
 mod measure;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bucket::Bucket;
+use container::Containers;
 use instance::Surroundings;
 use measure::{Measured, Prelude, measure};
 
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
     let retire = || instance::Living::start(&programs, &around).retire();
     rows.push(measure("idle instance retired, 20 ms", 20, retire));
     let services = services::idle(&programs, &around);
+    let containers = container::measure(&programs);
     println!("\n| what | median | p95 | max RSS |\n| --- | --- | --- | --- |");
     for row in &rows {
         println!("{row}");
@@ -67,9 +70,16 @@ fn main() -> ExitCode {
     for service in &services {
         println!("{service}");
     }
-    sizes(&programs);
     let mut passed = limits::check(&rows);
     passed.extend(limits::check_services(&services));
+    match &containers {
+        Ok(containers) => {
+            print_containers(containers);
+            passed.extend(limits::check_containers(containers));
+        }
+        Err(reason) => eprintln!("bench: SKIPPED, no container instances here: {reason:#}"),
+    }
+    sizes(&programs);
     if passed.is_empty() {
         return ExitCode::SUCCESS;
     }
@@ -77,6 +87,20 @@ fn main() -> ExitCode {
         eprintln!("bench: {limit}");
     }
     ExitCode::FAILURE
+}
+
+fn print_containers(containers: &Containers) {
+    println!("\n| on a container instance | median | p95 |\n| --- | --- | --- |");
+    for (what, took) in [
+        ("boot to agent connected, without Docker's start", &containers.boots),
+        ("idle instance retired", &containers.retires),
+    ] {
+        println!("| {what} | {:.0?} | {:.0?} |", took[took.len() / 2], took[took.len() * 95 / 100]);
+    }
+    println!("\n| service there, idle | resident | of a core |\n| --- | --- | --- |");
+    for service in &containers.services {
+        println!("{service}");
+    }
 }
 
 fn startup(program: &Path) -> Measured {

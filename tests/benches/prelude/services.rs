@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::instance::{Living, Surroundings};
 
 /// For how long an idle instance is looked at: longer than its longest interval, which is a minute.
-const LOOKED_AT: Duration = Duration::from_secs(75);
+pub const LOOKED_AT: Duration = Duration::from_secs(75);
 
 /// One service.
 pub struct Service {
@@ -38,7 +38,8 @@ pub fn idle(programs: &Path, around: &Surroundings) -> [Service; 2] {
     let mut before = before.into_iter();
     let measured = services.map(|(name, child)| {
         let spent = cpu(child) - before.next().unwrap_or_default();
-        Service { name, rss_kib: rss_kib(child), cpu_ppm: u128::from(spent) * 1_000_000 / took }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+        Service { name, rss_kib: rss_kib(&status), cpu_ppm: u128::from(spent) * 1_000_000 / took }
     });
     let _ = living.retire();
     measured
@@ -54,8 +55,8 @@ fn cpu(child: &Child) -> u64 {
     spent.sum()
 }
 
-fn rss_kib(child: &Child) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+/// Of a process' `/proc/PID/status`.
+pub fn rss_kib(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
