@@ -7,7 +7,7 @@
 //! - [`reference`]: places outside the settings. [`bootstrap_script`], [`storage`], [`docker`], [`access`]: what a stack
 //!   may want of its instances beyond agents.
 //! - [`written`], [`agent_config`], [`files`]: what it leaves. [`refresh`]: what of that is fetched again later.
-//! - [`ends`], [`report`]: whom it tells how it ended.
+//! - [`ends`], [`report`]: whom it tells how it ended. [`hold`]: boots that keep failing are not repeated without a pause.
 
 pub mod access;
 pub mod agent_config;
@@ -16,6 +16,7 @@ pub mod docker;
 pub mod ends;
 pub mod fetch;
 pub mod files;
+pub mod hold;
 pub mod identity;
 pub mod phases;
 pub mod reference;
@@ -51,6 +52,9 @@ pub struct BootArgs {
     /// Longest time of the whole boot, in seconds, unless the setting boot-timeout says otherwise
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     budget: u64,
+    /// After three boots in a row that failed, seconds until another one is tried; later pauses are longer
+    #[arg(long, env = "TIDEMARK_PROBE_AFTER", value_name = "SECONDS", default_value_t = 60, hide = true)]
+    probe_after: u64,
     /// How agents are run: systemd or processes
     #[arg(long, env = "TIDEMARK_UNIT_MANAGER", hide_env_values = true)]
     unit_manager: Option<String>,
@@ -60,7 +64,8 @@ pub struct BootArgs {
 ///
 /// # Errors
 /// The phase that failed, why, and what to do; it is said already, so the failure has no message. The instance is then
-/// given up: its launch is abandoned, it is marked unhealthy and powered off.
+/// given up: its launch is abandoned, it is marked unhealthy and powered off; after a pause where such boots would be
+/// repeated for ever.
 pub async fn run(layout: &Layout, args: BootArgs) -> Result<(), Failure> {
     if args.report {
         return report::print(layout, args.json);
@@ -80,7 +85,8 @@ pub async fn run(layout: &Layout, args: BootArgs) -> Result<(), Failure> {
         }
         Err(failure) => {
             eprintln!("agent-bootstrap: {failure}");
-            give_up(layout, &sequence, &failure, &*machine).await;
+            let pause = Duration::from_secs(args.probe_after);
+            give_up(layout, &sequence, &failure, &*machine, pause).await;
             Err(Failure { message: String::new(), ..failure })
         }
     }
@@ -119,7 +125,13 @@ async fn ready(layout: &Layout, sequence: &Sequence<'_>) {
     }
 }
 
-async fn give_up(layout: &Layout, sequence: &Sequence<'_>, failure: &Failure, machine: &dyn Machine) {
+async fn give_up(
+    layout: &Layout,
+    sequence: &Sequence<'_>,
+    failure: &Failure,
+    machine: &dyn Machine,
+    pause: Duration,
+) {
     let report: Report = sequence.report(Some(failure.message.clone()), Timestamp::now());
     if let Err(unkept) = report.keep(layout) {
         eprintln!("boot: the report is not kept: {unkept}");
@@ -130,7 +142,7 @@ async fn give_up(layout: &Layout, sequence: &Sequence<'_>, failure: &Failure, ma
     }
     let known = sequence.known();
     match known.ends() {
-        Some(ends) => ends.give_up().await,
+        Some(ends) => ends.give_up(pause).await,
         None => eprintln!("boot: the group cannot be told; it replaces an instance that is powered off"),
     }
     if let Err(failure) = machine.power_off() {

@@ -6,16 +6,20 @@
 //! - [`reason`]: why an instance is retired.
 //! - [`decide`]: the whole policy, from [`policy`] and [`observed`] to steps. [`attempts`] is what it remembers of
 //!   failures, [`rollout`] says whose turn an update is.
+//! - [`boots`]: how a group's last boots ended, out of its scaling activities. [`probes`]: after boots that failed, when
+//!   the next instance may be tried.
 //! - [`group`]: a group's limits and refusals.
 //! - [`aws_state`]: Auto Scaling's own names of an instance's lifecycle states.
 //! - [`record`]: one line about a state that was entered, as it is written down.
 
 pub mod attempts;
 pub mod aws_state;
+pub mod boots;
 pub mod decide;
 pub mod group;
 pub mod observed;
 pub mod policy;
+pub mod probes;
 pub mod reason;
 pub mod record;
 pub mod rollout;

@@ -47,6 +47,8 @@ impl Peer {
 /// The whole group as of one answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollout {
+    /// The least that may be desired.
+    pub min: i32,
     /// Desired capacity.
     pub desired: i32,
     /// What new instances are launched from.
@@ -104,6 +106,19 @@ impl Rollout {
         outdated.sort_unstable();
         let before = outdated.iter().position(|(_, peer)| *peer == id)?;
         (before < self.free(at_once)).then_some(newer)
+    }
+
+    /// Would AWS launch a successor of this instance whatever is desired, and from what it was launched from itself? So it
+    /// is where the others are fewer than the minimum.
+    #[must_use]
+    pub fn repeats(&self, id: &str) -> bool {
+        let Some(own) = self.peers.iter().find(|peer| peer.id == id) else { return false };
+        let lives = |peer: &&Peer| {
+            let state = &peer.state;
+            peer.id != id && (peer.is_in_service() || state.name().starts_with(AwsState::Pending.name()))
+        };
+        let others = self.peers.iter().filter(lives).count();
+        others < usize::try_from(self.min).unwrap_or(0) && !self.is_outdated(own)
     }
 
     fn is_outdated(&self, peer: &Peer) -> bool {

@@ -3,22 +3,17 @@
 //!
 //! The group itself replaces what failed, as long as more is desired than lives. So it is not enough to ask for nothing
 //! more: desired capacity is lowered to what is in service, which calls off the successors and touches no instance that
-//! could run a job. What failed is read out of the activities that AWS keeps ([`crate::boots`]), and only when
+//! could run a job. What failed is read out of the activities that AWS keeps ([`lifecycle::boots`]), and only when
 //! something hints at it, so that a quiet group costs no call.
 
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
+use lifecycle::boots::Boot;
+use lifecycle::probes::next_probe;
 use serde::Serialize;
 
-use crate::boots::Boot;
 use crate::decide::Capacity;
-
-/// So many boots in a row must have failed.
-pub const FAILED_IN_A_ROW: usize = 3;
-
-/// The pauses before the first, second, third and each later probe, as multiples of the first.
-const PAUSES: [i32; 4] = [1, 2, 5, 10];
 
 /// A group that lacks instances is asked how its boots ended no more often than this, while none has failed.
 const ASK_AGAIN: SignedDuration = SignedDuration::from_secs(60);
@@ -119,12 +114,9 @@ impl Brake {
     /// Is the brake on? `pause` comes before the first probe, and multiples of it before the others.
     #[must_use]
     pub fn failing(&self, pause: SignedDuration) -> Option<Failing> {
-        let last = self.failed.first()?;
-        let third = self.failed.len().checked_sub(FAILED_IN_A_ROW).and_then(|at| self.failed.get(at))?;
-        let probes = self.failed.iter().filter(|boot| boot.began > third.ended).count();
-        let longer = PAUSES[probes.min(PAUSES.len() - 1)];
-        let next_probe = last.ended.checked_add(pause.saturating_mul(longer)).unwrap_or(Timestamp::MAX);
-        Some(Failing { in_a_row: self.failed.len(), last: last.clone(), next_probe })
+        let last = self.failed.first()?.clone();
+        let next_probe = next_probe(&self.failed, pause)?;
+        Some(Failing { in_a_row: self.failed.len(), last, next_probe })
     }
 }
 

@@ -5,10 +5,10 @@ use aws::autoscaling::types::{self, Instance, LaunchTemplateSpecification};
 use aws::{CallError, Session, autoscaling};
 use jiff::Timestamp;
 
-use crate::boots::{Activity, Boot, boots};
 use crate::brake::Seen;
 use crate::decide::Capacity;
 use crate::tick::{Group, Problem};
+use lifecycle::boots::{Activity, Boot, boots};
 
 /// The most that one answer holds: some fifty boots, of which a few tell enough.
 const ACTIVITIES: i32 = 100;

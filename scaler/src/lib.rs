@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - [`decide`]: pure. Policy and what was observed become a [`decide::Plan`] with its reason.
-//! - [`boots`], [`brake`]: pure. How a group's last boots ended, and that failing ones are not repeated for ever.
+//! - [`brake`]: pure. Boots that fail are not repeated for ever.
 //! - [`share`]: pure. Which group takes which part of the need; [`shortage`] remembers where AWS does not deliver.
 //! - [`tick`]: one observe-decide-apply over the three ports [`tick::JobCounts`], [`tick::Group`], [`tick::Metrics`].
 //! - [`job_counts`], [`group`], [`metrics`]: the adapters (agent API, Auto Scaling, CloudWatch).
@@ -11,7 +11,6 @@
 //! - [`simulate`]: policies on a virtual clock, over a trace of jobs.
 //! - [`lambda`], [`cli`]: the three callers of a tick: `lambda`, `run`, `once`.
 
-pub mod boots;
 pub mod brake;
 pub mod cli;
 pub mod config;

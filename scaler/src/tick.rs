@@ -8,11 +8,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::boots::Boot;
 use crate::brake::{Brake, Failing, Seen};
 use crate::decide::{Capacity, Jobs, Plan, Policy, Step, decide, needed};
 use crate::share::shares;
 use crate::shortage::{Patience, Shortage};
+use lifecycle::boots::Boot;
 
 /// Agents of the queue that are connected to the CI.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

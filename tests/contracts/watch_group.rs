@@ -5,6 +5,7 @@ use agent_bootstrap::watch::fake_group::FakeGroup;
 use agent_bootstrap::watch::group::{Group, Member, Refusal, Size};
 use lab::group::model::Definition;
 use lifecycle::AwsState;
+use lifecycle::boots::{boots, under_way};
 use lifecycle::rollout::TemplateVersion;
 
 use crate::quiet_group::{GROUP, HOOK, QuietGroup, definition};
@@ -108,9 +109,21 @@ async fn tells_what_instances_are_launched_from(mut stage: impl Stage) {
     let group = stage.group(0, AwsState::InService).await;
     let rollout = group.describe_rollout().await.unwrap();
     let first = Some(TemplateVersion { template: "lt-1".to_owned(), version: "1".to_owned() });
-    assert_eq!((rollout.desired, &rollout.template), (1, &first));
+    assert_eq!((rollout.min, rollout.desired, &rollout.template), (0, 1, &first));
     let peers: Vec<_> = rollout.peers.iter().map(|peer| (&peer.state, &peer.template)).collect();
     assert_eq!(peers, [(&AwsState::InService, &first)]);
+}
+
+async fn records_its_launches(mut stage: impl Stage) {
+    let ready = stage.group(0, AwsState::InService).await;
+    let activities = ready.describe_activities().await.unwrap();
+    let ended: Vec<_> = boots(&activities).into_iter().map(|boot| boot.failure).collect();
+    assert_eq!((ended, under_way(&activities)), (vec![None], vec![]));
+    let held = stage.group(0, AwsState::PendingWait).await;
+    let activities = held.describe_activities().await.unwrap();
+    assert_eq!((boots(&activities), under_way(&activities).len()), (vec![], 1));
+    let instance = held.describe_rollout().await.unwrap().peers[0].id.clone();
+    assert_eq!(under_way(&activities)[0].instance, instance);
 }
 
 /// A group without a mixed instances policy names its launch template itself.
@@ -161,6 +174,7 @@ contract!(
     ends_with_a_decrement_down_to_the_minimum,
     hooks_hold_until_completed,
     tells_what_instances_are_launched_from,
+    records_its_launches,
     ends_for_a_successor_at_the_minimum_too,
     unhealthy_ones_are_replaced,
 );

@@ -205,6 +205,7 @@ fn rollout(group: &Group) -> Rollout {
         template: Some(named(&m.template_version)),
     };
     Rollout {
+        min: 0,
         desired: group.desired.try_into().unwrap(),
         template: Some(named(&group.definition.template.version)),
         peers: group.members.iter().map(peer).collect(),

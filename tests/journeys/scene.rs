@@ -56,8 +56,12 @@ impl Scene {
         parameters: &[(&str, &str)],
         function_environment: Vec<(String, String)>,
     ) -> Self {
-        let options =
-            LabOptions { instances, hold_schedules: true, function_environment, ..LabOptions::default() };
+        Self::of(LabOptions { instances, function_environment, ..LabOptions::default() }, parameters).await
+    }
+
+    /// The same in a lab of one's own wishes.
+    pub async fn of(options: LabOptions, parameters: &[(&str, &str)]) -> Self {
+        let options = LabOptions { hold_schedules: true, ..options };
         let mut lab = Lab::start(options).await.unwrap();
         let (repo, git) = repository(&lab).await;
         let stack = lab.deploy_stack("ci", parameters).await.unwrap();

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use lab::group::model::{ActivityStatus, Group};
+use lab::group::model::{Activity, ActivityStatus, Group};
+use lab::lab::LabOptions;
 use serde_json::Value;
 
 use crate::counts::{Answer, Counts};
@@ -115,4 +116,76 @@ async fn another_launch_template_is_tried_at_once() {
     assert_eq!((&decision["step"], &decision["to"]), (&"scale-out".into(), &3.into()), "{decision}");
     scene.in_service(3).await;
     scene.lab.stop().await.unwrap();
+}
+
+/// A group that AWS itself keeps at its minimum: nobody ticks. Its instances need a script that is not there.
+async fn minimum(size: &str, probe_after: &str) -> Scene {
+    let environment = vec![("TIDEMARK_PROBE_AFTER".to_owned(), probe_after.to_owned())];
+    let options = LabOptions { instance_environment: environment, ..LabOptions::default() };
+    Scene::of(options, &[("MinSize", size), ("MaxSize", "2"), ("Settings", SETTINGS)]).await
+}
+
+fn console(scene: &Scene, launch: &Activity) -> String {
+    scene.lab.instances().console(&launch.instance).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn what_the_minimum_launches_again_is_tried_one_at_a_time_and_all_come_once_it_is_mended() {
+    let scene = minimum("2", "15").await;
+    let launched = |g: &Group| -> Vec<Activity> {
+        g.activities.iter().filter(|a| a.description.starts_with("Launching")).cloned().collect()
+    };
+    let group = scene.group_until(|g| launches(g) == 4).await;
+    assert_eq!(failed_boots(&group), 2, "both were given up at once, and launched again");
+    let [elder, probe] = &launched(&group)[2..] else { unreachable!("four launches") };
+    let (elder, probe) = if (elder.start, &elder.instance) < (probe.start, &probe.instance) {
+        (elder, probe)
+    } else {
+        (probe, elder)
+    };
+    let begun = Instant::now();
+    while !console(&scene, probe)
+        .contains("3 boots in a row failed and the group repeats them: its launch is held")
+        || !console(&scene, elder).contains(&format!("{} is tried first", probe.instance))
+    {
+        assert!(begun.elapsed() < PATIENCE, "{}\n{}", console(&scene, probe), console(&scene, elder));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(
+        (launches(&scene.group()), scene.group().members.len()),
+        (4, 2),
+        "two are missing, two are held"
+    );
+    script(&scene, "#!/bin/sh\nexit 0\n").await;
+
+    // The probe's successor gets ready, and only then the other one is let go for its own.
+    let group = scene.group_until(|g| g.in_service() == 2 && g.members.len() == 2).await;
+    let ended = |launch: &Activity| group.activities.iter().find(|a| a.id == launch.id).unwrap().end.unwrap();
+    let (cured, last) = (&launched(&group)[4], &launched(&group)[5]);
+    assert_eq!(launches(&group), 6, "{:?}", group.activities);
+    let held = ended(probe).duration_since(probe.start);
+    assert!(held.as_secs() >= 15, "held for {held:#}");
+    assert!(cured.start >= ended(probe) && ended(elder) >= ended(cured), "{:?}", group.activities);
+    assert!(last.start >= ended(elder) && last.status == ActivityStatus::Successful, "{last:?}");
+    assert!(console(&scene, elder).contains("not held any longer: nothing speaks for it any more"));
+    let calls = scene.lab.endpoint().calls();
+    for action in ["DescribeScalingActivities", "RecordLifecycleActionHeartbeat"] {
+        let asked: Vec<_> = calls.iter().filter(|c| c.action == format!("autoscaling:{action}")).collect();
+        assert!(!asked.is_empty() && asked.iter().all(|c| c.denied == 0), "{action}: {asked:?}");
+    }
+    scene.lab.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn pauses_make_launches_few_where_only_aws_launches() {
+    let (with, without) = tokio::join!(minimum("1", "30"), minimum("1", "0"));
+    let (group, storm) = tokio::join!(
+        with.group_until(|g| failed_boots(g) == 2 && launches(g) == 3),
+        without.group_until(|g| failed_boots(g) == 6)
+    );
+    let few = launches(&with.group());
+    println!("{} launches with pauses, {} without", few, launches(&storm));
+    assert!(few <= 4 && launches(&storm) >= 6, "{few}: {:?}", group.activities);
+    with.lab.stop().await.unwrap();
+    without.lab.stop().await.unwrap();
 }

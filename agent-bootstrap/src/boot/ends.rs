@@ -62,14 +62,14 @@ impl Ends<'_> {
         }
     }
 
-    /// The boot failed: the launching hook gives the instance up, CloudFormation hears of it, the group replaces it.
-    /// What cannot be told is said on stderr: there is nobody else left to tell.
-    pub async fn give_up(&self) {
-        let (abandoned, signalled, marked) = futures::join!(
-            bounded(|| self.abandon()),
-            bounded(|| self.signal("FAILURE")),
-            bounded(|| self.mark_unhealthy())
-        );
+    /// The boot failed: CloudFormation hears of it, the launching hook gives the instance up, the group replaces it; where
+    /// that would go on for ever, after a pause. What cannot be told is said on stderr: there is nobody else left to tell.
+    pub async fn give_up(&self, pause: Duration) {
+        let given_back = async {
+            let ends_already = self.hold(pause).await;
+            futures::join!(bounded(|| self.abandon(ends_already)), bounded(|| self.mark_unhealthy()))
+        };
+        let (signalled, (abandoned, marked)) = futures::join!(bounded(|| self.signal("FAILURE")), given_back);
         let instance = &self.identity.instance_id;
         match abandoned {
             Ok(Waiting::Told) => {
@@ -120,11 +120,12 @@ impl Ends<'_> {
         }
     }
 
-    async fn abandon(&self) -> Result<Waiting, Failure> {
+    async fn abandon(&self, ends_already: bool) -> Result<Waiting, Failure> {
         let Some(hook) = &self.settings.launching_hook else { return Ok(Waiting::Nobody) };
         let told = self.complete(hook, "ABANDON").await?;
         // Nothing runs here, so nothing has to be waited for at the end either.
-        if let (Waiting::Told, Some(hook)) = (told, &self.settings.terminating_hook) {
+        let ends = told == Waiting::Told || ends_already;
+        if let Some(hook) = self.settings.terminating_hook.as_ref().filter(|_| ends) {
             for _ in 0..5 {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 if self.complete(hook, "CONTINUE").await? == Waiting::Told {

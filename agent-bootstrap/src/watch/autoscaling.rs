@@ -1,11 +1,17 @@
 //! The group, by the Auto Scaling API.
 
-use aws::autoscaling::types::LaunchTemplateSpecification;
+use aws::autoscaling::primitives::DateTime;
+use aws::autoscaling::types::{self, LaunchTemplateSpecification};
 use aws::{CallError, Fault, Session};
+use jiff::Timestamp;
 use lifecycle::AwsState;
+use lifecycle::boots::Activity;
 
 use super::group::{Group, Member, Refusal, Size};
 use lifecycle::rollout::{Peer, Rollout, TemplateVersion};
+
+/// The most that one answer holds.
+const ACTIVITIES: i32 = 100;
 
 /// An Auto Scaling group and one of its instances.
 #[derive(Debug, Clone)]
@@ -27,7 +33,7 @@ impl AutoScalingGroup {
         Self { client: session.autoscaling(), group: group.into(), instance: instance.into() }
     }
 
-    async fn describe(&self) -> Result<aws::autoscaling::types::AutoScalingGroup, Refusal> {
+    async fn describe(&self) -> Result<types::AutoScalingGroup, Refusal> {
         let answer = self
             .client
             .describe_auto_scaling_groups()
@@ -87,10 +93,21 @@ impl Group for AutoScalingGroup {
             template: instance.launch_template().map(version),
         });
         Ok(Rollout {
+            min: group.min_size().ok_or_else(|| self.absent())?,
             desired: group.desired_capacity().ok_or_else(|| self.absent())?,
             template: group.launch_template().or(mixed).map(version),
             peers: peers.collect(),
         })
+    }
+
+    async fn describe_activities(&self) -> Result<Vec<Activity>, Refusal> {
+        let call = self.client.describe_scaling_activities().auto_scaling_group_name(&self.group);
+        let answer = call
+            .max_records(ACTIVITIES)
+            .send()
+            .await
+            .map_err(refusal!("autoscaling:DescribeScalingActivities", &self.group))?;
+        Ok(answer.activities().iter().filter_map(activity).collect())
     }
 
     async fn set_protection(&self, protected: bool) -> Result<(), Refusal> {
@@ -152,6 +169,22 @@ fn version(named: &LaunchTemplateSpecification) -> TemplateVersion {
         template: named.launch_template_id().unwrap_or_default().to_owned(),
         version: named.version().unwrap_or_default().to_owned(),
     }
+}
+
+fn activity(told: &types::Activity) -> Option<Activity> {
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    Some(Activity {
+        description: text(told.description()),
+        cause: text(told.cause()),
+        status: told.status_code().map(|code| code.as_str().to_owned()).unwrap_or_default(),
+        message: text(told.status_message()),
+        start: time(told.start_time()?)?,
+        end: told.end_time().and_then(time),
+    })
+}
+
+fn time(told: &DateTime) -> Option<Timestamp> {
+    Timestamp::new(told.secs(), i32::try_from(told.subsec_nanos()).ok()?).ok()
 }
 
 /// Auto Scaling answers every wrong request with `ValidationError`; only the message tells which.

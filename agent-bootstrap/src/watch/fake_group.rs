@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use lifecycle::boots::Activity;
 use lifecycle::{AwsState, Notices};
 
 use super::group::{Group, Member, Refusal, Size};
@@ -129,10 +130,26 @@ impl Group for FakeGroup {
             template: version(1),
         };
         Ok(Rollout {
+            min: inside.size.min,
             desired: inside.size.desired,
             template: version(inside.version),
             peers: inside.member.iter().map(peer).collect(),
         })
+    }
+
+    async fn describe_activities(&self) -> Result<Vec<Activity>, Refusal> {
+        let launch = |member: &Member| {
+            let is_held = member.state == AwsState::PendingWait;
+            Activity {
+                description: "Launching a new EC2 instance: i-1".to_owned(),
+                cause: "an instance was started".to_owned(),
+                status: if is_held { "MidLifecycleAction" } else { "Successful" }.to_owned(),
+                message: String::new(),
+                start: Timestamp::UNIX_EPOCH,
+                end: (!is_held).then_some(Timestamp::UNIX_EPOCH),
+            }
+        };
+        Ok(self.lock().member.iter().map(launch).collect())
     }
 
     async fn set_protection(&self, protected: bool) -> Result<(), Refusal> {

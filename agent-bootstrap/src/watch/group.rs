@@ -1,6 +1,7 @@
 //! The group as `watch` needs it: a port, its adapter is `autoscaling.rs`, its double `fake_group.rs`.
 
 use lifecycle::AwsState;
+use lifecycle::boots::Activity;
 pub use lifecycle::{Refusal, Size};
 
 use lifecycle::rollout::Rollout;
@@ -33,6 +34,12 @@ pub trait Group {
     /// # Errors
     /// When the group does not tell.
     fn describe_rollout(&self) -> impl Future<Output = Result<Rollout, Refusal>>;
+
+    /// What the group has done of late, the last first.
+    ///
+    /// # Errors
+    /// When the group does not tell.
+    fn describe_activities(&self) -> impl Future<Output = Result<Vec<Activity>, Refusal>>;
 
     /// Takes or drops protection from scale-in.
     ///

@@ -7,6 +7,7 @@ mod again;
 mod docker;
 mod ends;
 mod faults;
+mod held;
 mod stage;
 mod world;
 

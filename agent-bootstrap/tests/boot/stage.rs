@@ -73,6 +73,8 @@ impl Stage {
             silent: BTreeSet::new(),
             unanswered: BTreeMap::new(),
             state: "Pending:Wait",
+            min: 0,
+            launches: Vec::new(),
             creating: false,
             calls: Vec::new(),
             metrics: Vec::new(),

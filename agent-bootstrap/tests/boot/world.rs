@@ -29,6 +29,10 @@ pub struct World {
     pub unanswered: BTreeMap<String, usize>,
     /// The instance's state in its group.
     pub state: &'static str,
+    /// The least that its group may hold.
+    pub min: u32,
+    /// What its group has recorded: an instance, the status of its launch, seconds ago that it began and ended.
+    pub launches: Vec<(&'static str, &'static str, u64, Option<u64>)>,
     /// Does CloudFormation wait for signals?
     pub creating: bool,
     pub calls: Vec<String>,
@@ -163,6 +167,7 @@ async fn query_call(world: &Shared, body: &str) -> Response {
         "CompleteLifecycleAction" => {
             format!("{} {}", field("LifecycleHookName"), field("LifecycleActionResult"))
         }
+        "RecordLifecycleActionHeartbeat" => field("LifecycleHookName").to_owned(),
         "SignalResource" => {
             format!("{}/{} {}", field("StackName"), field("LogicalResourceId"), field("Status"))
         }
@@ -201,6 +206,18 @@ impl World {
                 self.state = "Terminating:Proceed";
             }
             ("CompleteLifecycleAction", ..) => return none,
+            ("RecordLifecycleActionHeartbeat", "launching", "Pending:Wait" | "Warmed:Pending:Wait") => {}
+            ("RecordLifecycleActionHeartbeat", ..) => return none,
+            ("DescribeScalingActivities", ..) => return Ok(self.activities()),
+            ("DescribeAutoScalingGroups", ..) => {
+                return Ok(format!(
+                    "<AutoScalingGroups><member><AutoScalingGroupName>ci-instances</AutoScalingGroupName><MinSize>{}\
+                     </MinSize><MaxSize>9</MaxSize><DesiredCapacity>1</DesiredCapacity><Instances><member><InstanceId>\
+                     i-0abc</InstanceId><LifecycleState>{}</LifecycleState></member></Instances></member>\
+                     </AutoScalingGroups>",
+                    self.min, self.state
+                ));
+            }
             ("SignalResource", ..) if !self.creating => {
                 return Err(("ValidationError", "Stack is in CREATE_COMPLETE state and can not be signaled"));
             }
@@ -220,5 +237,19 @@ impl World {
             _ => {}
         }
         Ok(String::new())
+    }
+
+    fn activities(&self) -> String {
+        let now = jiff::Timestamp::now();
+        let at = |ago: u64| now - std::time::Duration::from_secs(ago);
+        let launches = self.launches.iter().map(|(instance, status, began, ended)| {
+            let ended = ended.map(|ago| format!("<EndTime>{}</EndTime>", at(ago))).unwrap_or_default();
+            format!(
+                "<member><Description>Launching a new EC2 instance: {instance}</Description><StatusCode>{status}\
+                 </StatusCode><StartTime>{}</StartTime>{ended}</member>",
+                at(*began)
+            )
+        });
+        format!("<Activities>{}</Activities>", launches.collect::<String>())
     }
 }

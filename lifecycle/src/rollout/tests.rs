@@ -11,7 +11,7 @@ fn peer(id: &str, state: AwsState, own: &str) -> Peer {
 }
 
 fn group(wanted: &str, peers: &[Peer]) -> Rollout {
-    Rollout { desired: 2, template: version(wanted), peers: peers.to_vec() }
+    Rollout { min: 0, desired: 2, template: version(wanted), peers: peers.to_vec() }
 }
 
 fn ids(of: &[&str]) -> BTreeSet<String> {
@@ -81,6 +81,24 @@ fn changed_settings_make_those_outdated_that_were_there_before() {
     assert_eq!(both.turn_of("i-1", settings, 1), Some(Newer::Template), "the older version goes first");
 }
 
+#[test]
+fn aws_repeats_what_the_minimum_asks_for() {
+    let boots = || peer("i-1", PendingWait, "2");
+    let cases = [
+        ("alone, nothing has to be there", 0, vec![boots()], false),
+        ("alone, one has to be", 1, vec![boots()], true),
+        ("another serves", 1, vec![boots(), peer("i-2", InService, "2")], false),
+        ("both have to be there", 2, vec![boots(), peer("i-2", InService, "2")], true),
+        ("another boots", 1, vec![boots(), peer("i-2", Pending, "2")], false),
+        ("another leaves", 1, vec![boots(), peer("i-2", TerminatingWait, "2")], true),
+        ("its successor has a newer template", 1, vec![peer("i-1", PendingWait, "1")], false),
+        ("it is not in the group", 1, vec![peer("i-2", PendingWait, "2")], false),
+    ];
+    for (name, min, peers, expected) in cases {
+        assert_eq!(Rollout { min, ..group("2", &peers) }.repeats("i-1"), expected, "{name}");
+    }
+}
+
 fn peers() -> impl Strategy<Value = Vec<(AwsState, u8)>> {
     let states = [InService, InService, InService, Pending, TerminatingWait, Standby];
     proptest::collection::vec((proptest::sample::select(states.to_vec()), 1..4u8), 0..8)
@@ -116,7 +134,7 @@ proptest! {
         moves in proptest::collection::vec((0..7usize, 0..3u8), 200..400),
         again in 0..120usize,
     ) {
-        let mut rollout = Rollout { desired: i32::try_from(count).unwrap(), template: version("2"), peers: Vec::new() };
+        let mut rollout = Rollout { desired: i32::try_from(count).unwrap(), ..group("2", &[]) };
         rollout.peers = (0..count).map(|n| peer(&format!("i-{}", (n * 5) % 7), InService, "1")).collect();
         let mut draining = BTreeSet::new();
         let mut next = 0;

@@ -6,9 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use super::{Group, Problem};
-use crate::boots::Boot;
 use crate::brake::Seen;
 use crate::decide::Capacity;
+use lifecycle::boots::Boot;
 
 /// A group, or the lack of one.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
-//! How the group's last boots ended, read out of the scaling activities that AWS records. Pure.
+//! How the group's last boots ended and which launches are under way, read out of the scaling activities that AWS
+//! records. Pure.
 //!
-//! AWS keeps them for weeks, so that nothing has to be remembered here when the program starts anew.
+//! AWS keeps them for weeks, so that nothing has to be remembered here when a program starts anew.
 
 use std::collections::BTreeMap;
 
@@ -48,12 +49,10 @@ pub struct Boot {
 pub fn boots(activities: &[Activity]) -> Vec<Boot> {
     let taken_out: BTreeMap<&str, &Activity> = activities
         .iter()
-        .filter(|a| {
-            a.description.starts_with("Terminating EC2 instance") && a.cause.contains("user health-check")
-        })
+        .filter(|a| is_end(a) && a.cause.contains("user health-check"))
         .filter_map(|a| Some((instance(&a.description)?, a)))
         .collect();
-    let launches = activities.iter().filter(|a| a.description.starts_with("Launching a new EC2 instance"));
+    let launches = activities.iter().filter(|a| is_launch(a));
     let mut found: Vec<Boot> = launches
         .filter_map(|launch| {
             let id = instance(&launch.description)?;
@@ -73,6 +72,37 @@ pub fn boots(activities: &[Activity]) -> Vec<Boot> {
         .collect();
     found.sort_by(|a, b| (b.ended, &b.instance).cmp(&(a.ended, &a.instance)));
     found
+}
+
+/// A launch that has come to an instance and not to its end: it boots, or its hook holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// The instance.
+    pub instance: String,
+    /// When AWS began it.
+    pub began: Timestamp,
+}
+
+/// The launches under way, the youngest first. What is being terminated is none, whatever becomes of its launch on record.
+#[must_use]
+pub fn under_way(activities: &[Activity]) -> Vec<Launch> {
+    let going: Vec<&str> =
+        activities.iter().filter(|a| is_end(a)).filter_map(|a| instance(&a.description)).collect();
+    let open = activities.iter().filter(|a| is_launch(a) && a.end.is_none());
+    let mut found: Vec<Launch> = open
+        .filter(|a| instance(&a.description).is_none_or(|id| !going.contains(&id)))
+        .filter_map(|a| Some(Launch { instance: instance(&a.description)?.to_owned(), began: a.start }))
+        .collect();
+    found.sort_by(|a, b| (b.began, &b.instance).cmp(&(a.began, &a.instance)));
+    found
+}
+
+fn is_end(activity: &Activity) -> bool {
+    activity.description.starts_with("Terminating EC2 instance")
+}
+
+fn is_launch(activity: &Activity) -> bool {
+    activity.description.starts_with("Launching a new EC2 instance")
 }
 
 /// `Launching a new EC2 instance: i-0a1b` and `… from warm pool: i-0a1b. Status Reason: …` name one.
@@ -174,5 +204,24 @@ mod tests {
         let slow = launch(": i-1", "Cancelled", 0, Some(90));
         let quick = launch(": i-2", "Successful", 30, Some(40));
         assert_eq!(told(&[quick, slow]), [("i-1".to_owned(), 90, true), ("i-2".to_owned(), 40, false)]);
+    }
+
+    #[test]
+    fn a_launch_is_under_way_until_it_ends_and_only_with_an_instance() {
+        let none_came =
+            launch(".  Status Reason: no capacity. Launching EC2 instance failed.", "Failed", 5, Some(6));
+        let activities = [
+            launch(": i-1", "MidLifecycleAction", 10, None),
+            launch(" into warm pool: i-4", "InProgress", 30, None),
+            launch(": i-3", "PreInService", 10, None),
+            launch(": i-2", "Successful", 0, Some(9)),
+            launch("", "WaitingForInstanceId", 40, None),
+            none_came,
+            launch(": i-5", "MidLifecycleAction", 45, None),
+            end("i-5", "a user health-check", 50),
+        ];
+        let seen: Vec<_> =
+            under_way(&activities).into_iter().map(|l| (l.instance, l.began.as_second())).collect();
+        assert_eq!(seen, [("i-4".to_owned(), 30), ("i-3".to_owned(), 10), ("i-1".to_owned(), 10)]);
     }
 }
