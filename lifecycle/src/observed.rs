@@ -170,7 +170,8 @@ impl Observed {
             Action::Unprotect => self.protected = Some((false, now)),
             Action::Admit => {
                 self.waiting_since = None;
-                if self.state.is_capacity() {
+                // One that still boots becomes busy with its readiness.
+                if matches!(self.state, State::Ready | State::Busy) {
                     self.enter(Event::JobStarted)?;
                 }
             }

@@ -243,7 +243,10 @@ pub fn decide(policy: &Policy, share: Share, group: &Capacity) -> Plan {
         return plan(Step::ScaleIn { from, to: goal.max(group.max) }, Reason::OutsideLimits);
     }
     if from > limit && policy.scale_in {
-        return plan(Step::ScaleIn { from, to: limit }, Reason::BootsFail);
+        // Not to the limit, which has room for a probe: this group may not have been asked for one. Nor beneath what
+        // lives while some of it is idle: AWS would take that, and not what boots in vain.
+        let lives = if group.releasable > 0 { group.live.min(limit) } else { 0 };
+        return plan(Step::ScaleIn { from, to: goal.max(lives) }, Reason::BootsFail);
     }
     if goal == from {
         let reason = match () {

@@ -385,3 +385,13 @@ fn refusals_teach() {
     check("tried again", seen.clone(), 10, &[]);
     check("later", seen, 11, &[Action::Terminate]);
 }
+
+/// Agents may have a job before the look that finds them running.
+#[test]
+fn a_job_that_comes_before_readiness_makes_the_instance_busy_with_it() {
+    let mut seen = Observed { state: State::Booting, agents: Some(1), ..ready() };
+    seen.succeed(Action::Admit, Outcome::Jobs(1), at(1)).unwrap();
+    assert_eq!(seen.state, State::Booting);
+    seen.succeed(Action::BeReady, Outcome::Done, at(2)).unwrap();
+    assert_eq!(seen.state, State::Busy);
+}

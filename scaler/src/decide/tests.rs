@@ -116,6 +116,13 @@ fn steps_and_reasons() {
             Reason::BootsFail,
         ),
         (
+            "what is called off leaves no room for a probe that nobody asked for",
+            jobs(1, 0),
+            Capacity { ceiling: Some(2), ..group(4, 1, 0, 0) },
+            Step::ScaleIn { from: 4, to: 1 },
+            Reason::BootsFail,
+        ),
+        (
             "no probe without jobs",
             jobs(0, 0),
             Capacity { ceiling: Some(1), ..group(0, 0, 0, 0) },

@@ -1,0 +1,208 @@
+//! Auto Scaling: the lab's groups, and calls that fail, answer late, twice or from the past.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use lab::group::model::{ActivityStatus, Definition, Group, Hook, Lifecycle, TemplateRef, Transition};
+use scaler::boots::{Activity, Boot, boots};
+use scaler::brake::Seen;
+use scaler::decide::Capacity;
+use scaler::tick::{Metrics, Problem};
+
+/// How calls end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Calls {
+    #[default]
+    Work,
+    /// Throttled, denied, down.
+    Fail,
+    /// They do what they shall, and the caller does not hear of it.
+    LoseAnswers,
+    /// Groups are described as they were when this began.
+    Stale,
+    /// Desired capacity is set some seconds after it was decided.
+    Late,
+    /// And once more some seconds later.
+    Twice,
+}
+
+pub struct Aws {
+    pub groups: Vec<Group>,
+    pub now: Timestamp,
+    pub calls: Calls,
+    /// What stale answers tell.
+    pub past: Vec<Group>,
+    /// Writes under way: when, which group, desired capacity.
+    pub under_way: Vec<(Timestamp, usize, u32)>,
+    /// Writes of scalers.
+    pub writes: usize,
+    /// Those that were not counted as transitions yet.
+    pub new_writes: u32,
+}
+
+const LATE: SignedDuration = SignedDuration::from_secs(4);
+
+/// As the template's hooks.
+fn hooks() -> Vec<Hook> {
+    let hook = |name: &str, transition, seconds| Hook {
+        name: name.to_owned(),
+        transition,
+        heartbeat: SignedDuration::from_secs(seconds),
+        silence_continues: transition == Transition::Terminating,
+    };
+    vec![hook("launching", Transition::Launching, 900), hook("terminating", Transition::Terminating, 1800)]
+}
+
+/// A group of the stack.
+pub fn group(name: &str, min: u32, max: u32, now: Timestamp) -> Group {
+    Group::new(Definition {
+        name: name.to_owned(),
+        arn: format!("arn:{name}"),
+        min,
+        max,
+        protect_new: true,
+        zones: vec!["a".to_owned(), "b".to_owned()],
+        subnets: String::new(),
+        template: TemplateRef { id: "lt-1".into(), name: "lt".into(), version: "1".into() },
+        types: Vec::new(),
+        mixed: None,
+        grace: SignedDuration::ZERO,
+        warm: 0,
+        hooks: hooks(),
+        tags: Vec::new(),
+        created: now,
+    })
+}
+
+impl Aws {
+    /// Carries out what is due of the writes under way.
+    pub fn deliver(&mut self) {
+        let now = self.now;
+        let due: Vec<_> = self.under_way.extract_if(.., |(at, ..)| *at <= now).collect();
+        for (_, index, desired) in due {
+            let _ = self.groups[index].set_desired(desired, now);
+        }
+    }
+
+    /// A call of an instance about itself.
+    pub fn call<T>(
+        &mut self,
+        index: usize,
+        act: impl FnOnce(&mut Group, Timestamp) -> Result<T, lifecycle::Refusal>,
+    ) -> Result<T, lifecycle::Refusal> {
+        let failed = || lifecycle::Refusal::Failed("no answer".to_owned());
+        match self.calls {
+            Calls::Fail => Err(failed()),
+            Calls::LoseAnswers => act(&mut self.groups[index], self.now).and_then(|_| Err(failed())),
+            _ => act(&mut self.groups[index], self.now),
+        }
+    }
+}
+
+/// One group, as a scaler calls it.
+pub struct Port {
+    pub aws: Arc<Mutex<Aws>>,
+    pub index: usize,
+}
+
+impl Port {
+    fn lock(&self) -> MutexGuard<'_, Aws> {
+        self.aws.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl scaler::tick::Group for Port {
+    async fn describe(&self) -> Result<Seen, Problem> {
+        let aws = self.lock();
+        match aws.calls {
+            Calls::Fail | Calls::LoseAnswers => Err(Problem::new(69, "AWS does not answer")),
+            Calls::Stale => Ok(seen(&aws.past[self.index])),
+            _ => Ok(seen(&aws.groups[self.index])),
+        }
+    }
+
+    async fn boots(&self) -> Result<Vec<Boot>, Problem> {
+        let aws = self.lock();
+        if aws.calls == Calls::Fail {
+            return Err(Problem::new(69, "AWS does not answer"));
+        }
+        let activities: Vec<Activity> =
+            aws.groups[self.index].activities.iter().rev().map(activity).collect();
+        Ok(boots(&activities))
+    }
+
+    async fn set_desired(&self, desired: u32) -> Result<(), Problem> {
+        let mut aws = self.lock();
+        let (now, index) = (aws.now, self.index);
+        aws.writes += 1;
+        aws.new_writes += 1;
+        let refused = |e: lab::group::requests::Refusal| Problem::new(1, e.to_string());
+        match aws.calls {
+            Calls::Fail => return Err(Problem::new(69, "AWS does not answer")),
+            Calls::LoseAnswers => {
+                let _ = aws.groups[index].set_desired(desired, now);
+                return Err(Problem::new(69, "the answer was lost"));
+            }
+            Calls::Late => aws.under_way.push((now + LATE, index, desired)),
+            Calls::Twice => {
+                aws.groups[index].set_desired(desired, now).map_err(refused)?;
+                aws.under_way.push((now + LATE, index, desired));
+            }
+            Calls::Work | Calls::Stale => aws.groups[index].set_desired(desired, now).map_err(refused)?,
+        }
+        Ok(())
+    }
+}
+
+/// Counted as `scaler::group` counts AWS's answer.
+fn seen(group: &Group) -> Seen {
+    let definition = &group.definition;
+    let mut capacity =
+        Capacity { min: definition.min, max: definition.max, desired: group.desired, ..Capacity::default() };
+    let (mut booting, mut serving) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    for member in &group.members {
+        let in_service = member.lifecycle == Lifecycle::InService;
+        if member.lifecycle.counts() {
+            let _ = if in_service {
+                serving.insert(member.id.clone())
+            } else {
+                booting.insert(member.id.clone())
+            };
+        }
+        if !member.lifecycle.counts() || !member.healthy {
+            continue;
+        }
+        capacity.live += 1;
+        capacity.in_service += u32::from(in_service);
+        if in_service && !member.protected { capacity.releasable += 1 } else { capacity.held += 1 }
+    }
+    let template = &definition.template;
+    let launches_from = Some(format!("{}:{}", template.id, template.version));
+    Seen { capacity, launches_from, booting, serving }
+}
+
+fn activity(told: &lab::group::model::Activity) -> Activity {
+    let status = match told.status {
+        ActivityStatus::Successful => "Successful",
+        ActivityStatus::Cancelled => "Cancelled",
+        ActivityStatus::Failed => "Failed",
+        _ => "InProgress",
+    };
+    Activity {
+        description: told.description.clone(),
+        cause: told.cause.clone(),
+        status: status.to_owned(),
+        message: told.message.clone(),
+        start: told.start,
+        end: told.end,
+    }
+}
+
+/// Metrics are not what is looked at here.
+pub struct NoMetrics;
+
+impl Metrics for NoMetrics {
+    async fn publish(&self, _: &str, _: &scaler::tick::Counts, _: u64, _: Timestamp) -> Result<(), Problem> {
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! What must hold when nothing happens any more: calls work, images boot, EC2 has capacity, and few jobs come.
+
+use jiff::SignedDuration;
+use lifecycle::observed::Word;
+use scaler::brake::FAILED_IN_A_ROW;
+use scaler::decide::needed;
+
+use crate::aws::Calls;
+use crate::ci::Answers;
+use crate::world::{PERIOD, Scaler, World};
+
+/// The longest pause of the brake, or a shortage that is still believed, and the boot after it.
+const REMEMBERED: SignedDuration = SignedDuration::from_secs(700);
+
+/// Agents leave, logs are sent, the hook is completed: looks a slice apart, and what backs off after its failure.
+const RETIRE: SignedDuration = SignedDuration::from_secs(120);
+
+impl World {
+    /// Everything is as it should be, and all comes to rest.
+    pub fn come_to_rest(&mut self) {
+        self.heal();
+        // So much, for so long, that an instance boots for it: what failed before is forgotten.
+        self.ci().scheduled.extend([SignedDuration::from_secs(900); 20]);
+        self.finish_jobs();
+        self.pass(REMEMBERED);
+        self.recovers_when_the_ci_comes_back();
+        self.finish_jobs();
+        self.returns_to_the_minimum();
+    }
+
+    fn heal(&mut self) {
+        self.end_faults();
+        self.aws().calls = Calls::Work;
+        self.ci().answers = Answers::Now;
+        (self.good_image, self.capacity) = (true, true);
+        for machine in self.machines.values_mut() {
+            machine.falls_after = None;
+            if machine.seen.word == Word::Cordon {
+                machine.said(Word::Serve);
+            }
+        }
+    }
+
+    /// All jobs run to their ends.
+    fn finish_jobs(&mut self) {
+        let begun = self.now();
+        loop {
+            let jobs = self.ci().jobs();
+            if jobs.scheduled + jobs.running == 0 {
+                return;
+            }
+            let long = self.now().duration_since(begun) > SignedDuration::from_hours(24);
+            assert!(!long, "seed {}: {jobs:?} for a day: {:#?}", self.seed, self.aws().groups);
+            self.pass(SignedDuration::from_secs(60));
+        }
+    }
+
+    /// Jobs came while the CI did not answer: one poll later all capacity is asked for that they need.
+    fn recovers_when_the_ci_comes_back(&mut self) {
+        self.ci().answers = Answers::Not;
+        self.ci().scheduled.extend([SignedDuration::from_secs(100); 7]);
+        self.pass(SignedDuration::from_secs(30));
+        self.ci().answers = Answers::Now;
+        self.pass(PERIOD + SignedDuration::from_secs(2));
+        let jobs = self.ci().jobs();
+        let groups = self.aws().groups.len();
+        let limits: u32 = (0..groups).map(|index| self.limit(index)).sum();
+        let need = needed(&self.order.policy, &jobs).min(self.order.most).min(limits);
+        let desired: u32 = self.aws().groups.iter().map(|group| group.desired).sum();
+        assert!(desired >= need, "seed {}: {desired} desired where {jobs:?} need {need}", self.seed);
+    }
+
+    /// The most that a group may be asked for. One where all boots failed, and which nobody asked since, is only tried.
+    fn limit(&self, index: usize) -> u32 {
+        let failing = |scaler: &Scaler| scaler.groups[index].brake.in_a_row() >= FAILED_IN_A_ROW;
+        let group = &self.aws().groups[index];
+        if self.scalers.iter().any(failing) { group.in_service() as u32 + 1 } else { group.definition.max }
+    }
+
+    /// Idle capacity goes once it was idle for the period, and then nothing is changed any more.
+    fn returns_to_the_minimum(&mut self) {
+        let idle = self.policy.idle_period.unwrap_or_default();
+        self.pass(idle + PERIOD * 2 + RETIRE);
+        let least: u32 = self.aws().groups.iter().map(|group| group.definition.min).sum();
+        let desired: u32 = self.aws().groups.iter().map(|group| group.desired).sum();
+        let (members, machines) = (self.capacity_now(), &self.machines);
+        assert!(
+            desired == least && members == least as usize,
+            "seed {}: {members} members and {desired} desired, not {least}: {machines:#?}",
+            self.seed
+        );
+        let writes = self.aws().writes;
+        self.pass(SignedDuration::from_secs(600));
+        assert_eq!(self.aws().writes, writes, "seed {}: a group at rest is written to", self.seed);
+    }
+}

@@ -1,0 +1,53 @@
+//! The CI: jobs that wait, and an API that may be down or slow to notice.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::SignedDuration;
+use scaler::decide::Jobs;
+use scaler::tick::{Agents, Counts, JobCounts, Problem};
+
+/// How the API answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Answers {
+    #[default]
+    Now,
+    Not,
+    /// As it was when this began.
+    Stale(Jobs),
+}
+
+#[derive(Debug, Default)]
+pub struct Ci {
+    /// How long each job that waits will run.
+    pub scheduled: Vec<SignedDuration>,
+    pub running: u64,
+    pub answers: Answers,
+}
+
+impl Ci {
+    pub fn jobs(&self) -> Jobs {
+        Jobs { scheduled: self.scheduled.len() as u64, running: self.running, waiting: 0 }
+    }
+}
+
+/// Where scalers read job counts.
+pub struct Api(pub Arc<Mutex<Ci>>);
+
+impl JobCounts for Api {
+    async fn read(&self, _: &str) -> Result<Counts, Problem> {
+        let ci = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let jobs = match ci.answers {
+            Answers::Not => return Err(Problem::new(69, "the CI does not answer")),
+            Answers::Now => ci.jobs(),
+            Answers::Stale(jobs) => jobs,
+        };
+        let unfinished = jobs.scheduled + jobs.running;
+        Ok(Counts {
+            organization: "ci".into(),
+            jobs,
+            unfinished,
+            agents: Agents::default(),
+            poll_after: None,
+        })
+    }
+}
