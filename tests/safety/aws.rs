@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use lab::group::model::{ActivityStatus, Definition, Group, Hook, Lifecycle, TemplateRef, Transition};
-use scaler::boots::{Activity, Boot, boots};
+use lifecycle::boots::{Activity, Boot, boots};
 use scaler::brake::Seen;
 use scaler::decide::Capacity;
 use scaler::tick::{Metrics, Problem};

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use lifecycle::observed::Word;
-use scaler::brake::FAILED_IN_A_ROW;
+use lifecycle::probes::FAILED_IN_A_ROW;
 use scaler::decide::needed;
 
 use crate::aws::Calls;
