@@ -28,7 +28,7 @@ impl World {
         self.returns_to_the_minimum();
     }
 
-    fn heal(&mut self) {
+    pub fn heal(&mut self) {
         self.end_faults();
         self.aws().calls = Calls::Work;
         self.ci().answers = Answers::Now;
@@ -42,7 +42,7 @@ impl World {
     }
 
     /// All jobs run to their ends.
-    fn finish_jobs(&mut self) {
+    pub fn finish_jobs(&mut self) {
         let begun = self.now();
         loop {
             let jobs = self.ci().jobs();
@@ -50,7 +50,7 @@ impl World {
                 return;
             }
             let long = self.now().duration_since(begun) > SignedDuration::from_hours(24);
-            assert!(!long, "seed {}: {jobs:?} for a day: {:#?}", self.seed, self.aws().groups);
+            assert!(!long, "{}: {jobs:?} for a day: {:#?}", self.told, self.aws().groups);
             self.pass(SignedDuration::from_secs(60));
         }
     }
@@ -67,7 +67,7 @@ impl World {
         let limits: u32 = (0..groups).map(|index| self.limit(index)).sum();
         let need = needed(&self.order.policy, &jobs).min(self.order.most).min(limits);
         let desired: u32 = self.aws().groups.iter().map(|group| group.desired).sum();
-        assert!(desired >= need, "seed {}: {desired} desired where {jobs:?} need {need}", self.seed);
+        assert!(desired >= need, "{}: {desired} desired where {jobs:?} need {need}", self.told);
     }
 
     /// The most that a group may be asked for. One where all boots failed, and which nobody asked since, is only tried.
@@ -78,7 +78,7 @@ impl World {
     }
 
     /// Idle capacity goes once it was idle for the period, and then nothing is changed any more.
-    fn returns_to_the_minimum(&mut self) {
+    pub fn returns_to_the_minimum(&mut self) {
         let idle = self.policy.idle_period.unwrap_or_default();
         self.pass(idle + PERIOD * 2 + RETIRE);
         let least: u32 = self.aws().groups.iter().map(|group| group.definition.min).sum();
@@ -86,11 +86,11 @@ impl World {
         let (members, machines) = (self.capacity_now(), &self.machines);
         assert!(
             desired == least && members == least as usize,
-            "seed {}: {members} members and {desired} desired, not {least}: {machines:#?}",
-            self.seed
+            "{}: {members} members and {desired} desired, not {least}: {machines:#?}",
+            self.told
         );
         let writes = self.aws().writes;
         self.pass(SignedDuration::from_secs(600));
-        assert_eq!(self.aws().writes, writes, "seed {}: a group at rest is written to", self.seed);
+        assert_eq!(self.aws().writes, writes, "{}: a group at rest is written to", self.told);
     }
 }

@@ -7,12 +7,14 @@
 //! - [`ci`]: jobs that wait, and who reads how many.
 //! - [`machine`]: one instance: its boot, its watch and its agents.
 //! - [`world`]: what happens, and time.
+//! - [`small`]: the small case, explored wholly.
 //! - [`calm`]: what must hold when nothing happens any more.
 
 mod aws;
 mod calm;
 mod ci;
 mod machine;
+mod small;
 mod world;
 
 use world::World;
@@ -36,6 +38,11 @@ fn run(transitions: u64) {
 #[test]
 fn no_job_is_killed_and_nothing_is_stranded_in_a_million_transitions() {
     run(1_000_000);
+}
+
+#[test]
+fn nothing_that_can_happen_to_two_instances_and_three_jobs_harms_them() {
+    assert_eq!(small::explore(), 14_641);
 }
 
 #[test]

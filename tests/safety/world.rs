@@ -36,7 +36,8 @@ pub struct Scaler {
 }
 
 pub struct World {
-    pub seed: u64,
+    /// Which world this is, for whoever reads of a breach: its seed, or what happened in it.
+    pub told: String,
     pub rng: SmallRng,
     pub aws: Arc<Mutex<Aws>>,
     pub ci: Arc<Mutex<Ci>>,
@@ -51,7 +52,7 @@ pub struct World {
     pub capacity: bool,
     /// Somebody has set desired capacity by hand, beyond what a scaler may.
     pub by_hand: bool,
-    fault_until: Timestamp,
+    pub fault_until: Timestamp,
     pub transitions: u64,
     launched: u64,
 }
@@ -104,7 +105,7 @@ impl World {
         };
         let scalers = rng.random_range(1..=3);
         let mut world = Self {
-            seed,
+            told: format!("seed {seed}"),
             rng,
             aws,
             ci: Arc::default(),
@@ -128,7 +129,7 @@ impl World {
         world
     }
 
-    fn nothing_kept(&self) -> Vec<Kept<Port>> {
+    pub fn nothing_kept(&self) -> Vec<Kept<Port>> {
         let count = lock(&self.aws).groups.len();
         (0..count)
             .map(|index| Kept::new(index.to_string(), Port { aws: Arc::clone(&self.aws), index }))
@@ -294,7 +295,7 @@ impl World {
         }
     }
 
-    fn job_slips_in(&mut self) {
+    pub fn job_slips_in(&mut self) {
         let (now, ci) = (self.now(), Arc::clone(&self.ci));
         for machine in self.machines.values_mut() {
             machine.take_job(&mut lock(&ci), now, true);
@@ -361,7 +362,7 @@ impl World {
             let least: u32 = aws.groups.iter().map(|group| group.definition.min).sum();
             let most = self.order.most.max(least).max(stays);
             let fresh = aws.calls != Calls::Stale && aws.under_way.is_empty();
-            assert!(after <= most || !fresh, "seed {}: {after} desired, {most} at most", self.seed);
+            assert!(after <= most || !fresh, "{}: {after} desired, {most} at most", self.told);
         }
     }
 
@@ -420,8 +421,8 @@ impl World {
         lock(&self.ci).running -= lost as u64;
         assert!(
             machine.jobs.is_empty() || machine.excused,
-            "seed {}: {} was ended beneath {} jobs: {:?}",
-            self.seed,
+            "{}: {} was ended beneath {} jobs: {:?}",
+            self.told,
             machine.id,
             machine.jobs.len(),
             machine.seen

@@ -28,8 +28,8 @@ fn the_stacks_part_reads_as_the_template_writes_it() {
     assert_eq!(settings.agents.endpoint, "http://127.0.0.1:1/v3");
     assert_eq!(settings.agents.count, 2);
     assert_eq!(settings.agents.tags, ["docker=true", "size=large"]);
-    assert_eq!(settings.watch.idle_period, Some(SignedDuration::from_secs(600)));
-    assert_eq!(settings.watch.fail_safe_after, Some(SignedDuration::from_secs(2400)));
+    assert_eq!(settings.watch.idle_period, Some(SignedDuration::from_secs(60)));
+    assert_eq!(settings.watch.fail_safe_after, Some(SignedDuration::from_secs(780)));
     assert_eq!(settings.watch.update_check, SignedDuration::from_secs(60));
     assert_eq!(settings.watch.update_concurrency, 1);
     assert_eq!(settings.watch.terminating_hook.as_deref(), Some("terminating"));

@@ -37,7 +37,8 @@ pub struct WatchSettings {
 
 impl Default for WatchSettings {
     fn default() -> Self {
-        let idle_period = Some(SignedDuration::from_mins(10));
+        // About as long as a boot takes, and the shortest time that EC2 bills.
+        let idle_period = Some(SignedDuration::from_mins(1));
         Self {
             idle_period,
             poll_interval: SignedDuration::from_secs(1),
