@@ -38,7 +38,7 @@ demo: build ## the main job, end to end, on this machine
 
 soak: setup ## the long tests
 	@cargo build --workspace --lib --bins --tests --locked
-	@cargo nextest run --workspace --locked --run-ignored only
+	@cargo nextest run --profile soak --workspace --locked --run-ignored only
 	@PROPTEST_CASES=100000 cargo nextest run --profile soak --workspace --locked -E 'kind(lib) & test(laws)'
 
 bench: dist ## measure start-up, hook and sizes against the limits

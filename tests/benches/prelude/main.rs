@@ -9,6 +9,7 @@
 mod bucket;
 mod container;
 mod instance;
+mod lambda;
 mod limits;
 mod measure;
 mod services;
@@ -56,11 +57,15 @@ fn main() -> ExitCode {
     let retire = || instance::Living::start(&programs, &around).retire();
     rows.push(measure("idle instance retired, 20 ms", 20, retire));
     let services = services::idle(&programs, &around);
+    let scaler = lambda::scaler(&programs);
+    let writes = scaler.writes;
+    rows.extend([scaler.init, scaler.reaction]);
     let containers = container::measure(&programs);
     println!("\n| what | median | p95 | max RSS |\n| --- | --- | --- | --- |");
     for row in &rows {
         println!("{row}");
     }
+    println!("\nwrite calls for 500 jobs: {writes}");
     println!("\n| phase of a boot | median |\n| --- | --- |");
     for (phase, mut took) in phases {
         took.sort_unstable();
@@ -72,6 +77,7 @@ fn main() -> ExitCode {
     }
     let mut passed = limits::check(&rows);
     passed.extend(limits::check_services(&services));
+    passed.extend(limits::check_writes(writes));
     match &containers {
         Ok(containers) => {
             print_containers(containers);

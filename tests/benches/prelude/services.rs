@@ -57,6 +57,15 @@ fn cpu(child: &Child) -> u64 {
 
 /// Of a process' `/proc/PID/status`.
 pub fn rss_kib(status: &str) -> u64 {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    kib(status, "VmRSS:")
+}
+
+/// The largest that a process ever had.
+pub fn largest_rss_kib(child: &Child) -> u64 {
+    kib(&std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs"), "VmHWM:")
+}
+
+fn kib(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("it has memory");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

@@ -1,0 +1,201 @@
+//! The scaler as Lambda runs it, and how soon it asks AWS for capacity: the real program, AWS and the CI on loopback.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::json;
+
+use crate::measure::{Measured, Once, measure};
+use crate::services::largest_rss_kib;
+
+/// Between two reads of the job counts.
+pub const POLL: Duration = Duration::from_secs(2);
+
+/// A day's burst.
+const JOBS: u64 = 500;
+
+/// What was measured.
+pub struct Scaler {
+    /// From the start of the process to its first question for work.
+    pub init: Measured,
+    /// From jobs that are runnable to the call for their capacity, without hints.
+    pub reaction: Measured,
+    /// Calls that a burst of jobs took.
+    pub writes: usize,
+}
+
+#[derive(Clone)]
+struct Served {
+    asked: Sender<Instant>,
+    set: Sender<Instant>,
+    jobs: Arc<Mutex<u64>>,
+    desired: Arc<Mutex<u64>>,
+    /// One for an invocation that is to be handed out.
+    invocations: Arc<Mutex<u32>>,
+}
+
+struct Around {
+    url: String,
+    asked: Receiver<Instant>,
+    set: Receiver<Instant>,
+    served: Served,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Around {
+    fn start() -> Self {
+        let ((ask, asked), (write, set)) = (channel(), channel());
+        let served = Served {
+            asked: ask,
+            set: write,
+            jobs: Arc::default(),
+            desired: Arc::default(),
+            invocations: Arc::default(),
+        };
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let url = listener.local_addr().expect("an address").to_string();
+        let router = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{id}/response", post(|| async { StatusCode::ACCEPTED }))
+            .route("/v3/metrics/queue", get(counts))
+            .route("/", post(aws))
+            .with_state(served.clone());
+        runtime.spawn(async { axum::serve(listener, router).await });
+        Self { url, asked, set, served, _runtime: runtime }
+    }
+
+    fn command(&self, programs: &Path, verb: &str) -> Command {
+        let mut command = Command::new(programs.join("scaler"));
+        command.arg(verb).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).envs(
+            [
+                ("AWS_LAMBDA_RUNTIME_API", self.url.as_str()),
+                ("AWS_LAMBDA_FUNCTION_NAME", "scaler"),
+                ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+                ("AWS_LAMBDA_LOG_GROUP_NAME", "scaler"),
+                ("AWS_LAMBDA_LOG_STREAM_NAME", "scaler"),
+                ("AWS_REGION", "us-east-1"),
+                ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+                ("AWS_SECRET_ACCESS_KEY", "secret"),
+                ("ASG_NAME", "ci-instances"),
+                ("BUILDKITE_QUEUE", "default"),
+                ("BUILDKITE_AGENT_TOKEN", "token"),
+                ("CLOUDWATCH_METRICS", "false"),
+                ("LAMBDA_TIMEOUT", "1s"),
+                ("LAMBDA_INTERVAL", "2s"),
+            ],
+        );
+        let url = format!("http://{}", self.url);
+        command.env("AWS_ENDPOINT_URL", &url).env("BUILDKITE_AGENT_ENDPOINT", format!("{url}/v3"));
+        command
+    }
+
+    /// From the start to the first question, and what one invocation leaves resident at most.
+    fn init(&self, programs: &Path) -> Once {
+        *lock(&self.served.invocations) = 1;
+        let began = Instant::now();
+        let mut child = self.command(programs, "lambda").spawn().expect("the program starts");
+        let asked = self.asked.recv_timeout(Duration::from_secs(10)).expect("it asks for work");
+        // The second question comes after the first invocation's end.
+        self.asked.recv_timeout(Duration::from_secs(10)).expect("it ends an invocation");
+        let rss_kib = largest_rss_kib(&child);
+        end(&mut child);
+        Once { took: asked - began, rss_kib }
+    }
+
+    /// Jobs become runnable at some time between two looks.
+    fn react(&self, child: &Child, round: u32) -> Once {
+        *lock(&self.served.jobs) = 0;
+        *lock(&self.served.desired) = 0;
+        std::thread::sleep(Duration::from_millis(u64::from(round) * 173 % 2000));
+        let _ = self.set.try_iter().count();
+        *lock(&self.served.jobs) = JOBS;
+        let runnable = Instant::now();
+        let set = self.set.recv_timeout(POLL * 5).expect("capacity is asked for");
+        Once { took: set - runnable, rss_kib: largest_rss_kib(child) }
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().expect("not poisoned")
+}
+
+fn end(child: &mut Child) {
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}
+
+/// The first invocation is handed out at once, a second one never.
+async fn next(State(served): State<Served>) -> Response {
+    let _ = served.asked.send(Instant::now());
+    if std::mem::take(&mut *lock(&served.invocations)) == 0 {
+        std::future::pending::<()>().await;
+    }
+    let headers = [
+        ("lambda-runtime-aws-request-id", "1"),
+        ("lambda-runtime-deadline-ms", "99999999999999"),
+        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:123456789012:function:scaler"),
+    ];
+    (headers, "{}").into_response()
+}
+
+async fn counts(State(served): State<Served>) -> Response {
+    let scheduled = *lock(&served.jobs);
+    axum::Json(json!({
+        "organization": { "slug": "ci" },
+        "jobs": { "scheduled": scheduled, "running": 0, "waiting": 0, "total": scheduled },
+        "agents": { "idle": 0, "busy": 0, "total": 0 },
+    }))
+    .into_response()
+}
+
+async fn aws(State(served): State<Served>, body: String) -> Response {
+    let field = |name: &str| {
+        body.split('&').find_map(|field| field.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+    };
+    let action = field("Action").unwrap_or_default();
+    let desired = match field("DesiredCapacity").and_then(|desired| desired.parse().ok()) {
+        Some(desired) => {
+            *lock(&served.desired) = desired;
+            let _ = served.set.send(Instant::now());
+            desired
+        }
+        None => *lock(&served.desired),
+    };
+    let answer = if action == "DescribeAutoScalingGroups" {
+        format!(
+            "<AutoScalingGroups><member><AutoScalingGroupName>ci-instances</AutoScalingGroupName><MinSize>0</MinSize>\
+             <MaxSize>1000</MaxSize><DesiredCapacity>{desired}</DesiredCapacity></member></AutoScalingGroups>"
+        )
+    } else {
+        String::new()
+    };
+    format!("<{action}Response><{action}Result>{answer}</{action}Result></{action}Response>").into_response()
+}
+
+/// The function's start, and the daemon's reaction to a burst.
+pub fn scaler(programs: &Path) -> Scaler {
+    let around = Around::start();
+    let init = measure("scaler, start to first question (Lambda)", 30, || around.init(programs));
+    let mut child = around.command(programs, "run").spawn().expect("the program starts");
+    let (mut round, mut writes) = (0, 0);
+    let reaction = measure("500 jobs runnable to capacity asked for, looks 2 s apart", 20, || {
+        round += 1;
+        let once = around.react(&child, round);
+        // Everything that this burst still brings.
+        std::thread::sleep(POLL + Duration::from_millis(500));
+        writes = writes.max(1 + around.set.try_iter().count());
+        once
+    });
+    end(&mut child);
+    Scaler { init, reaction, writes }
+}
