@@ -2,6 +2,7 @@
 //! endpoint: these reads are the lab's own and nobody's calls.
 
 pub mod group;
+mod log_group;
 mod template;
 
 use anyhow::{Context, Result, bail};
@@ -79,6 +80,7 @@ impl Readback {
             timeout: std::time::Duration::from_secs(read["Timeout"].as_u64().unwrap_or(3)),
             memory: read["MemorySize"].as_u64().unwrap_or(128),
             environment: variables.map(|(k, v)| (k.clone(), variable(v))).collect(),
+            log_group: self.log_group_of(name).await?,
         })
     }
 

@@ -5,9 +5,11 @@
 //! - [`model`]: rates, functions, what an invocation came to. Pure.
 //! - [`runtime`]: the runtime API that a function's program speaks.
 //! - [`lambda`]: one function: its program, kept warm, invoked one at a time.
+//! - [`log`]: what it prints, in its log group.
 //! - this file: all schedules, each invoking on its rate.
 
 pub mod lambda;
+pub mod log;
 pub mod model;
 pub mod runtime;
 

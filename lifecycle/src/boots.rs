@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// An instance that is reported unhealthy so soon after its launch never got ready, though the group took it for so:
 /// a group without a launching hook does, and agents may fail to start behind one.
@@ -30,7 +30,7 @@ pub struct Activity {
 }
 
 /// The boot of one instance that has come to an end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boot {
     /// The instance.
     pub instance: String,
@@ -39,7 +39,7 @@ pub struct Boot {
     /// When it was ready, or had failed.
     pub ended: Timestamp,
     /// Why it failed, in AWS's words; none when it got ready.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }
 

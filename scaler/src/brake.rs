@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::boots::Boot;
 use lifecycle::probes::next_probe;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::decide::Capacity;
 
@@ -49,7 +49,7 @@ pub struct Brake {
 }
 
 /// The brake is on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failing {
     /// Boots that failed in a row.
     pub in_a_row: usize,

@@ -1,4 +1,4 @@
-//! The command line: `once`, `run`, `lambda`, `simulate`, `trace`.
+//! The command line: `once`, `run`, `lambda`, `explain`, `simulate`, `trace`.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 
 use crate::config::Config;
+use crate::explain::command::{ExplainOptions, explain};
 use crate::group::AutoScalingGroup;
 use crate::job_counts::BuildkiteJobCounts;
 use crate::metrics::CloudWatchMetrics;
@@ -46,6 +47,8 @@ enum Verb {
     },
     /// Serve the Lambda runtime API: one invocation ticks for LAMBDA_TIMEOUT
     Lambda,
+    /// Tell in plain words what was decided and why, from the records that ticks leave
+    Explain(ExplainOptions),
     /// Try policies on a trace of jobs, on a virtual clock; nothing of AWS or the CI is touched
     Simulate(SimulateOptions),
     /// Print a trace of jobs for `simulate`
@@ -84,7 +87,7 @@ impl Scaler {
         &self.config
     }
 
-    /// One tick; its records go to stdout, a JSON line for each group.
+    /// One tick; its decisions go to stdout, a JSON line for each group, and its record, if it was not quiet.
     pub async fn tick(&mut self, dry_run: bool) -> Outcome {
         let due = pace::publication_due(self.published.map(|at| at.elapsed()));
         let order = Order {
@@ -105,13 +108,17 @@ impl Scaler {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the decision log is the program's machine-readable output")]
 fn log(outcome: &Outcome) {
-    for record in &outcome.records {
-        match serde_json::to_string(record) {
-            Ok(line) => println!("{line}"),
-            Err(error) => eprintln!("scaler: decision record: {error}"),
-        }
+    // First: whoever follows the decisions takes the last line for the newest.
+    outcome.record.iter().for_each(print);
+    outcome.decisions.iter().for_each(print);
+}
+
+#[expect(clippy::print_stdout, reason = "the decision log is the program's machine-readable output")]
+fn print(line: &impl serde::Serialize) {
+    match serde_json::to_string(line) {
+        Ok(line) => println!("{line}"),
+        Err(error) => eprintln!("scaler: decision log: {error}"),
     }
 }
 
@@ -156,6 +163,7 @@ async fn run(verb: Verb) -> Result<(), Problem> {
         }
         Verb::Run { dry_run } => run_until_stopped(Scaler::connect(config()?).await?, dry_run).await,
         Verb::Lambda => crate::lambda::serve(config()?).await,
+        Verb::Explain(options) => explain(&options).await,
         Verb::Simulate(options) => command::simulate(&options),
         Verb::Trace(options) => command::trace(&options),
     }

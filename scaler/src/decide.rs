@@ -6,10 +6,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What the stack's owner wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// Agents that run on one instance; at least 1.
     pub agents_per_instance: u32,
@@ -38,7 +38,7 @@ impl Policy {
 }
 
 /// Jobs of the queue, as the CI's API counts them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Jobs {
     /// Ready to run, no agent yet.
     pub scheduled: u64,
@@ -49,7 +49,7 @@ pub struct Jobs {
 }
 
 /// The group, as Auto Scaling describes it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacity {
     /// The group's lower limit.
     pub min: u32,
@@ -66,10 +66,10 @@ pub struct Capacity {
     /// Healthy instances in service without protection: idle, and the only ones that scale-in picks.
     pub releasable: u32,
     /// Does AWS not launch what is desired here ([`crate::shortage`])? Then what it still owes can be called off.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub short: bool,
     /// The most that may be desired while boots keep failing here ([`crate::brake`]).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<u32>,
 }
 
@@ -101,7 +101,7 @@ impl Capacity {
 }
 
 /// What to do with desired capacity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "step")]
 pub enum Step {
     /// Leave it.
@@ -123,7 +123,8 @@ pub enum Step {
 }
 
 /// Why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// Desired capacity is what the jobs need.
     Enough,
@@ -165,9 +166,10 @@ impl fmt::Display for Reason {
 }
 
 /// A decision: one step and its reason, with the number of instances that the jobs need before limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// What to do.
+    #[serde(flatten)]
     pub step: Step,
     /// Why.
     pub reason: Reason,

@@ -27,6 +27,22 @@ impl AutoScalingGroup {
     pub fn new(session: &Session, name: &str) -> Self {
         Self { client: session.autoscaling(), name: name.to_owned(), region: session.region().to_owned() }
     }
+
+    /// Its last scaling activities, the newest first.
+    ///
+    /// # Errors
+    /// AWS refuses or does not answer.
+    pub async fn activities(&self) -> Result<Vec<Activity>, Problem> {
+        let answer = self
+            .client
+            .describe_scaling_activities()
+            .auto_scaling_group_name(&self.name)
+            .max_records(ACTIVITIES)
+            .send()
+            .await
+            .map_err(|e| CallError::new(&e, "autoscaling:DescribeScalingActivities", &self.name))?;
+        Ok(answer.activities().iter().filter_map(activity).collect())
+    }
 }
 
 impl Group for AutoScalingGroup {
@@ -64,16 +80,7 @@ impl Group for AutoScalingGroup {
     }
 
     async fn boots(&self) -> Result<Vec<Boot>, Problem> {
-        let answer = self
-            .client
-            .describe_scaling_activities()
-            .auto_scaling_group_name(&self.name)
-            .max_records(ACTIVITIES)
-            .send()
-            .await
-            .map_err(|e| CallError::new(&e, "autoscaling:DescribeScalingActivities", &self.name))?;
-        let activities: Vec<Activity> = answer.activities().iter().filter_map(activity).collect();
-        Ok(boots(&activities))
+        Ok(boots(&self.activities().await?))
     }
 
     async fn set_desired(&self, desired: u32) -> Result<(), Problem> {

@@ -5,6 +5,7 @@
 //! - [`brake`]: pure. Boots that fail are not repeated for ever.
 //! - [`share`]: pure. Which group takes which part of the need; [`shortage`] remembers where AWS does not deliver.
 //! - [`tick`]: one observe-decide-apply over the three ports [`tick::JobCounts`], [`tick::Group`], [`tick::Metrics`].
+//! - [`record`]: pure. All that a tick decided from, and what came of it; [`explain`] tells it in plain words.
 //! - [`job_counts`], [`group`], [`metrics`]: the adapters (agent API, Auto Scaling, CloudWatch).
 //! - [`pace`]: pure. When the next tick and the next publication are due.
 //! - [`forecast`]: pure. Jobs that were announced and are not there yet.
@@ -15,12 +16,14 @@ pub mod brake;
 pub mod cli;
 pub mod config;
 pub mod decide;
+pub mod explain;
 pub mod forecast;
 pub mod group;
 pub mod job_counts;
 pub mod lambda;
 pub mod metrics;
 pub mod pace;
+pub mod record;
 pub mod share;
 pub mod shortage;
 pub mod simulate;

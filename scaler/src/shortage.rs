@@ -2,11 +2,12 @@
 //! get them is left alone. Pure: `now` is a parameter.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::decide::Capacity;
 
 /// How long AWS is given, and how long a shortage is believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Patience {
     /// Launches that are owed for so long are a shortage.
     pub launch: SignedDuration,
@@ -15,13 +16,21 @@ pub struct Patience {
 }
 
 /// What is remembered of one group.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shortage {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     owed_since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<Timestamp>,
 }
 
 impl Shortage {
+    /// Since when AWS owes launches, as far as was known at the last look.
+    #[must_use]
+    pub fn owed_since(&self) -> Option<Timestamp> {
+        self.owed_since
+    }
+
     /// Takes note of the group as it was described; is it short now?
     pub fn note(&mut self, seen: &Capacity, patience: Patience, now: Timestamp) -> bool {
         if seen.owed() == 0 {

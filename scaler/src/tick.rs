@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::brake::{Brake, Failing, Seen};
-use crate::decide::{Capacity, Jobs, Plan, Policy, Step, decide, needed};
-use crate::share::shares;
+use crate::decide::{Capacity, Jobs, Plan, Policy, Step};
+use crate::record::{GroupSeen, Inputs, Known, Moved, Record, Wanted};
 use crate::shortage::{Patience, Shortage};
 use lifecycle::boots::Boot;
 
@@ -110,6 +110,12 @@ pub struct Order {
     pub publish: bool,
 }
 
+impl Order {
+    fn wanted(&self) -> Wanted {
+        Wanted { policy: self.policy, most: self.most, patience: self.patience }
+    }
+}
+
 /// A group, its name for the record, and what is remembered of it from tick to tick.
 #[derive(Debug)]
 pub struct Kept<G> {
@@ -121,19 +127,20 @@ pub struct Kept<G> {
     pub shortage: Shortage,
     /// Do its instances boot?
     pub brake: Brake,
+    /// The last look at it.
+    pub seen: Option<Seen>,
 }
 
 impl<G> Kept<G> {
     /// A group of which nothing is known yet.
     pub fn new(name: impl Into<String>, group: G) -> Self {
-        Self { name: name.into(), group, shortage: Shortage::default(), brake: Brake::default() }
+        Self { name: name.into(), group, shortage: Shortage::default(), brake: Brake::default(), seen: None }
     }
 }
 
-/// The record of one group in one tick: what was seen, what was decided and why, what became of it. One JSON line
-/// each.
+/// A line of the decision log, of one group in one tick: what was seen, what was decided and why, what became of it.
 #[derive(Debug, Clone, Serialize)]
-pub struct Record {
+pub struct Decision {
     /// When the tick began.
     pub at: Timestamp,
     /// The queue.
@@ -169,11 +176,13 @@ pub struct Record {
     pub problems: Vec<String>,
 }
 
-/// Outcome of a tick: its records, what failed, and what the CI asked for.
+/// Outcome of a tick: what goes on record, what failed, and what the CI asked for.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// For the decision log: one for each group.
-    pub records: Vec<Record>,
+    pub decisions: Vec<Decision>,
+    /// The whole tick, to be told and replayed; none where it was quiet.
+    pub record: Option<Record>,
     /// Were metrics published?
     pub published: bool,
     /// Empty when all went well.
@@ -195,18 +204,27 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
     let (counts, described) = tokio::join!(jobs.read(&order.queue), described);
     let mut problems = Vec::new();
     let counts = counts.map_err(|p| problems.push(p)).ok();
-    let mut known = Vec::with_capacity(groups.len());
-    for (kept, seen) in groups.iter_mut().zip(described) {
-        known.push(match seen {
-            Ok(seen) => Some(note(kept, seen, order, at, &mut problems).await),
+    let mut seen = Vec::with_capacity(groups.len());
+    let mut moved = Vec::with_capacity(groups.len());
+    for (kept, described) in groups.iter_mut().zip(described) {
+        let (known, came) = match described {
+            Ok(seen) => note(kept, seen, order, at, &mut problems).await,
             Err(problem) => {
                 problems.push(problem);
-                None
+                (None, Moved::default())
             }
-        });
+        };
+        seen.push(GroupSeen { name: kept.name.clone(), known });
+        moved.push(came);
     }
-    let described = known;
-    let plans = plans(order, counts.as_ref(), &described);
+    let inputs = Inputs {
+        at,
+        queue: order.queue.clone(),
+        wanted: order.wanted(),
+        jobs: counts.as_ref().map(|counts| counts.jobs),
+        groups: seen,
+    };
+    let plans = inputs.decide();
     if !order.dry_run {
         apply(groups, &plans, &mut problems).await;
     }
@@ -218,54 +236,57 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
             Err(problem) => problems.push(problem),
         }
     }
-    let records = groups.iter().zip(described).zip(&plans).map(|((kept, capacity), plan)| Record {
-        at,
-        queue: order.queue.clone(),
-        group: kept.name.clone(),
-        dry_run: order.dry_run,
-        jobs: counts.as_ref().map(|c| c.jobs),
-        agents: counts.as_ref().map(|c| c.agents),
-        capacity,
-        boots_failing: capacity.and_then(|_| kept.brake.failing(order.probe_after)),
-        needed: plan.map(|p| p.needed),
-        step: plan.map(|p| p.step),
-        reason: reason(plan.as_ref()),
-        published,
-        problems: problems.iter().map(ToString::to_string).collect(),
-    });
-    let records = records.collect();
-    Outcome { records, published, problems, poll_after: counts.and_then(|c| c.poll_after) }
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let decisions =
+        inputs.groups.iter().zip(inputs.weighed()).zip(&plans).map(|((group, capacity), plan)| {
+            let boots_failing = group.known.as_ref().and_then(|known| known.boots_failing.clone());
+            Decision {
+                at,
+                queue: order.queue.clone(),
+                group: group.name.clone(),
+                dry_run: order.dry_run,
+                jobs: inputs.jobs,
+                agents: counts.as_ref().map(|c| c.agents),
+                capacity,
+                boots_failing,
+                needed: plan.map(|p| p.needed),
+                step: plan.map(|p| p.step),
+                reason: reason(plan.as_ref()),
+                published,
+                problems: told.clone(),
+            }
+        });
+    let decisions = decisions.collect();
+    let record = Record::new(&inputs, &plans, moved, &told, order.dry_run);
+    let record = (!record.is_quiet()).then_some(record);
+    Outcome { decisions, record, published, problems, poll_after: counts.and_then(|c| c.poll_after) }
 }
 
-/// What was seen, with what is remembered of it. Boots that cannot be asked about leave the brake as it was: what is
-/// unknown neither stops a group nor sets a failing one free.
+/// What was seen, with what is remembered of it, and which instances came or went. Boots that cannot be asked about
+/// leave the brake as it was: what is unknown neither stops a group nor sets a failing one free.
 async fn note<G: Group>(
     kept: &mut Kept<G>,
     seen: Seen,
     order: &Order,
     at: Timestamp,
     problems: &mut Vec<Problem>,
-) -> Capacity {
+) -> (Option<Known>, Moved) {
     if kept.brake.look(&seen, at) {
         match kept.group.boots().await {
             Ok(boots) => kept.brake.learn(boots, at),
             Err(problem) => problems.push(problem),
         }
     }
-    let failing = kept.brake.failing(order.probe_after);
-    Capacity {
-        short: kept.shortage.note(&seen.capacity, order.patience, at),
-        ceiling: failing.map(|failing| failing.ceiling(&seen.capacity, at)),
-        ..seen.capacity
-    }
-}
-
-/// A plan for each group, or none for any: a group that is not known may hold what the others would be asked for.
-fn plans(order: &Order, counts: Option<&Counts>, described: &[Option<Capacity>]) -> Vec<Option<Plan>> {
-    let known: Option<Vec<Capacity>> = described.iter().copied().collect();
-    let Some((counts, known)) = counts.zip(known) else { return vec![None; described.len()] };
-    let shares = shares(needed(&order.policy, &counts.jobs), order.most, &known);
-    shares.into_iter().zip(&known).map(|(share, group)| Some(decide(&order.policy, share, group))).collect()
+    let known = Known {
+        capacity: seen.capacity,
+        shortage: kept.shortage,
+        boots_failing: kept.brake.failing(order.probe_after),
+    };
+    kept.shortage = known.weigh(order.patience, at).1;
+    // After a start of the program nobody knows what came meanwhile.
+    let moved = kept.seen.as_ref().map(|before| Moved::between(before, &seen)).unwrap_or_default();
+    kept.seen = Some(seen);
+    (Some(known), moved)
 }
 
 /// Growth comes first: what one group cannot launch, another one has then been asked for.

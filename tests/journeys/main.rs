@@ -11,6 +11,7 @@ mod containers;
 mod counts;
 mod demo;
 mod doctor;
+mod explain;
 mod faults;
 mod five_hours;
 mod instance_parameters;

@@ -154,7 +154,7 @@ impl Watching<'_> {
         let records = self.lab.schedules().log_lines();
         let records =
             records.iter().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let Some(record) = records.take(3).find(|record| record["from"] == from && record["to"] == to) else {
+        let Some(record) = records.take(6).find(|record| record["from"] == from && record["to"] == to) else {
             return;
         };
         let reason = record["reason"].as_str().unwrap_or_default();

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::Workshop;
+use super::log::FunctionLog;
 use super::model::{Failed, Function, Invocation};
 use super::runtime::{Event, RuntimeApi};
 use crate::children::{Child, Helper};
@@ -16,6 +17,9 @@ use crate::imds::RoleSessions;
 
 /// A warm program is started anew before its credentials end, as Lambda retires old environments.
 const FRESH: SignedDuration = SignedDuration::from_mins(10);
+
+/// The log stream; AWS has one for each environment.
+const STREAM: &str = "lab";
 
 /// A function ready to be invoked.
 pub struct Lambda {
@@ -25,10 +29,13 @@ pub struct Lambda {
     api: RuntimeApi,
     warm: tokio::sync::Mutex<Option<Warm>>,
     record: Mutex<Vec<Invocation>>,
+    log_group: tokio::sync::Mutex<Option<FunctionLog>>,
 }
 
 struct Warm {
     program: Child,
+    /// The function's role, for its log.
+    session: aws::Session,
     ends: Option<Timestamp>,
 }
 
@@ -43,14 +50,19 @@ impl Lambda {
         sessions: Arc<dyn RoleSessions>,
     ) -> Result<Self> {
         let api = RuntimeApi::start(&function.arn).await?;
-        Ok(Self {
+        let mut lambda = Self {
             workshop,
             function,
             sessions,
             api,
             warm: tokio::sync::Mutex::default(),
             record: Mutex::default(),
-        })
+            log_group: tokio::sync::Mutex::default(),
+        };
+        let log = lambda.function.log_group.as_deref();
+        lambda.log_group =
+            tokio::sync::Mutex::new(log.map(|group| FunctionLog::new(group, STREAM, lambda.log())));
+        Ok(lambda)
     }
 
     /// The function.
@@ -68,6 +80,15 @@ impl Lambda {
             Ok(program) => self.run(program, &id, payload, at).await,
             Err(error) => Err(Failed::NotStarted(format!("{error:#}"))),
         };
+        if let (Some(log), Some(warm)) = (self.log_group.lock().await.as_mut(), warm.as_ref())
+            && let Err(error) = log.deliver(&warm.session).await
+        {
+            tracing::warn!(
+                function = self.function.name,
+                error = format!("{error:#}"),
+                "a log is not delivered"
+            );
+        }
         // After a timeout or an error the environment is not trusted; after an exit there is none.
         if !matches!(outcome, Ok(_) | Err(Failed::Told(_)))
             && let Some(old) = warm.take()
@@ -121,12 +142,12 @@ impl Lambda {
             }
             old.program.stop().await?;
         }
-        Ok(warm.insert(self.start()?))
+        Ok(warm.insert(self.start().await?))
     }
 
     /// Starts the program as Lambda does: `bootstrap` without arguments, the function's variables, the role's
     /// credentials in the environment.
-    fn start(&self) -> Result<Warm> {
+    async fn start(&self) -> Result<Warm> {
         let folder = self.folder();
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         let bootstrap = folder.join("bootstrap");
@@ -137,13 +158,15 @@ impl Lambda {
         let credentials = self.sessions.issue(&self.function.role, &self.function.name);
         let mut helper = Helper::new(&bootstrap, &folder, &self.log());
         helper.clean_environment = true;
+        let of_its_own = || format!("/aws/lambda/{}", self.function.name);
+        let group = self.function.log_group.clone().unwrap_or_else(of_its_own);
         let own = [
             ("AWS_LAMBDA_RUNTIME_API", self.api.address().to_string()),
             ("AWS_LAMBDA_FUNCTION_NAME", self.function.name.clone()),
             ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", self.function.memory.to_string()),
-            ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", self.function.name)),
-            ("AWS_LAMBDA_LOG_STREAM_NAME", "lab".to_owned()),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", group),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", STREAM.to_owned()),
             ("AWS_ENDPOINT_URL", self.workshop.endpoint.clone()),
             ("AWS_REGION", self.workshop.region.clone()),
             ("AWS_DEFAULT_REGION", self.workshop.region.clone()),
@@ -162,7 +185,15 @@ impl Lambda {
         for (name, value) in &self.workshop.environment {
             helper = helper.env(name, value);
         }
-        Ok(Warm { program: helper.start()?, ends: credentials.expires })
+        let session = aws::Session::at(
+            &self.workshop.endpoint,
+            &self.workshop.region,
+            &credentials.access_key_id,
+            &credentials.secret_access_key,
+            credentials.session_token.as_ref(),
+        );
+        let session = session.await;
+        Ok(Warm { program: helper.start()?, session, ends: credentials.expires })
     }
 
     /// What the function's program prints, decision log and complaints.

@@ -49,6 +49,8 @@ pub struct Function {
     pub memory: u64,
     /// Variables of the template.
     pub environment: BTreeMap<String, String>,
+    /// Where its log goes, if its template names a log group.
+    pub log_group: Option<String>,
 }
 
 /// A rule and the function it invokes.

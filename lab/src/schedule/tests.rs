@@ -63,6 +63,7 @@ async fn lambda(mode: &str, timeout: Duration) -> (tempfile::TempDir, Lambda) {
         timeout,
         memory: 128,
         environment: [("BUILDKITE_QUEUE", "q"), ("MODE", mode)].map(|(k, v)| (k.into(), v.into())).into(),
+        log_group: None,
     };
     (folder, Lambda::new(workshop, function, Arc::new(Sessions)).await.unwrap())
 }

@@ -101,7 +101,7 @@ async fn unknown_jobs_or_group_change_nothing() {
     assert_eq!(outcome.problems.len(), 1);
     let (outcome, set, published) = run(&order(), Ok(counts(4)), FakeGroup::new("g", None), Ok(())).await;
     assert_eq!((set, published), (vec![], 1), "metrics go out even when the group is unknown");
-    assert_eq!(outcome.records[0].problems, ["group g does not exist"]);
+    assert_eq!(outcome.decisions[0].problems, ["group g does not exist"]);
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn a_refusal_of_aws_fails_the_tick() {
     let (outcome, set, _) =
         run(&order(), Ok(counts(4)), idle_group().with_max_after_describe(3), Ok(())).await;
     assert!(set.is_empty());
-    assert!(outcome.records[0].problems[0].contains("limits"));
+    assert!(outcome.decisions[0].problems[0].contains("limits"));
 }
 
 #[tokio::test]
@@ -124,13 +124,13 @@ async fn a_dry_run_decides_and_touches_nothing() {
     let order = Order { dry_run: true, ..order() };
     let (outcome, set, published) = run(&order, Ok(counts(4)), idle_group(), Ok(())).await;
     assert_eq!((set, published), (vec![], 0));
-    assert_eq!(outcome.records[0].step, Some(Step::ScaleOut { from: 2, to: 4 }));
+    assert_eq!(outcome.decisions[0].step, Some(Step::ScaleOut { from: 2, to: 4 }));
 }
 
 #[tokio::test]
 async fn the_record_is_one_json_line_with_the_reason() {
     let (outcome, ..) = run(&order(), Ok(counts(4)), idle_group(), Ok(())).await;
-    insta::assert_snapshot!(serde_json::to_string(&outcome.records[0]).unwrap());
+    insta::assert_snapshot!(serde_json::to_string(&outcome.decisions[0]).unwrap());
 }
 
 /// Two groups that AWS never launches into: what is set is what is asked.
@@ -144,8 +144,8 @@ async fn a_group_that_aws_is_short_of_hands_on_to_the_next_and_is_tried_again() 
     for second in [0, 30, 90, 100, 680, 700] {
         let at = Timestamp::from_second(second).unwrap();
         let outcome = tick(&order(), &FixedCounts(Ok(counts(2))), &mut groups, &metrics, at).await;
-        assert!(outcome.problems.is_empty() && outcome.records.len() == 2);
-        let reason = outcome.records[0].reason.clone();
+        assert!(outcome.problems.is_empty() && outcome.decisions.len() == 2);
+        let reason = outcome.decisions[0].reason.clone();
         set.push((second, groups[0].group.set(), groups[1].group.set(), reason));
         if second == 90 {
             groups[1].group.launched();
@@ -166,7 +166,7 @@ async fn one_unknown_group_stops_all_steps() {
         tick(&order(), &FixedCounts(Ok(counts(4))), &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
     assert!(groups.iter().all(|kept| kept.group.set().is_empty()));
     assert_eq!(outcome.problems.len(), 1);
-    assert!(outcome.records.iter().all(|record| record.step.is_none()));
+    assert!(outcome.decisions.iter().all(|record| record.step.is_none()));
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn after_three_failed_boots_one_at_a_time_is_tried_until_one_gets_ready() 
     let step = async |groups: &mut [Kept<FakeGroup>; 1], n| {
         let outcome = tick(&order(), &FixedCounts(Ok(counts(3))), groups, &metrics, second(n)).await;
         assert_eq!(outcome.problems, []);
-        (groups[0].group.set().last().copied(), outcome.records[0].clone(), *metrics.2.lock().unwrap())
+        (groups[0].group.set().last().copied(), outcome.decisions[0].clone(), *metrics.2.lock().unwrap())
     };
     assert_eq!(step(&mut groups, 0).await.0, Some(3));
     for (id, ended) in [("i-1", 30), ("i-2", 31)] {

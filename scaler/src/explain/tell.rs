@@ -1,0 +1,213 @@
+//! A record in plain words. Pure.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+use crate::brake::Failing;
+use crate::decide::{Plan, Reason, Step, needed};
+use crate::record::{GroupSeen, Inputs, Known, Moved, Record};
+
+/// What there is to say of a record: a few lines, without its time.
+#[must_use]
+pub fn tell(record: &Record) -> Vec<String> {
+    let mut lines = Vec::new();
+    let inputs = &record.inputs;
+    if record.plan.iter().any(Option::is_none) {
+        lines.push(format!("{}: nothing is changed while something is unknown", blind(inputs)));
+    }
+    let plans = inputs.groups.iter().zip(&record.plan);
+    let told = plans.clone().filter_map(|(group, plan)| {
+        let plan = plan.as_ref().filter(|plan| plan.reason != Reason::Enough || plan.target().is_some())?;
+        Some(of_group(record, group, plan))
+    });
+    lines.extend(told);
+    for (group, moved) in inputs.groups.iter().zip(&record.moved) {
+        lines.extend(of_instances(moved).map(|moves| format!("{}: {moves}", group.name)));
+    }
+    if lines.is_empty() {
+        let steady = plans.filter_map(|(group, plan)| plan.as_ref().map(|plan| (group, plan)));
+        lines.extend(steady.map(|(group, plan)| of_group(record, group, plan)));
+    }
+    lines.extend(record.problems.iter().map(|problem| format!("failed: {problem}")));
+    if let Err(plans) = record.replay() {
+        lines.push(other_plan(record, &plans));
+    }
+    lines
+}
+
+/// Which groups hold how many, when nothing is known.
+fn blind(inputs: &Inputs) -> String {
+    let held = |group: &GroupSeen| match &group.known {
+        Some(known) => format!("{} stays at {}", group.name, known.capacity.desired),
+        None => format!("{} is not known", group.name),
+    };
+    let groups: Vec<String> = inputs.groups.iter().map(held).collect();
+    let jobs = if inputs.jobs.is_none() { "the jobs are not known; " } else { "" };
+    format!("{jobs}{}", groups.join(", "))
+}
+
+fn of_group(record: &Record, group: &GroupSeen, plan: &Plan) -> String {
+    let inputs = &record.inputs;
+    let mut line = format!("{}: ", group.name);
+    if record.dry_run {
+        line.push_str("(dry run) ");
+    }
+    let from = match plan.step {
+        Step::Hold => group.known.as_ref().map_or(0, |known| known.capacity.desired),
+        Step::ScaleOut { from, .. } | Step::ScaleIn { from, .. } => from,
+    };
+    // A `String` takes all that is written.
+    let _ = match plan.target() {
+        Some(to) => write!(line, "{from} -> {}: ", instances(to)),
+        None => write!(line, "stays at {}: ", instances(from)),
+    };
+    if let Some(known) = &group.known {
+        line.push_str(&why(inputs, known, plan));
+    }
+    line
+}
+
+fn why(inputs: &Inputs, known: &Known, plan: &Plan) -> String {
+    let (group, shortage) = known.weigh(inputs.wanted.patience, inputs.at);
+    let need = need(inputs);
+    match plan.reason {
+        Reason::Need | Reason::AtMaximum => need,
+        Reason::Enough => format!("{need}: as many as desired"),
+        Reason::Surplus => {
+            let held = if group.held > 0 { format!("; {} held", are(group.held)) } else { String::new() };
+            format!("{need}; {} idle and gave up protection{held}", are(group.releasable))
+        }
+        Reason::AllHeld => {
+            format!("{need}, but {} held: busy, booting or not idle for long enough", are(group.held))
+        }
+        Reason::Short => {
+            let since = shortage.owed_since().map_or_else(String::new, |at| format!(" since {}", clock(at)));
+            format!("AWS owes {}{since}: called off, another group is asked", instances(group.owed()))
+        }
+        Reason::BootsFail => {
+            format!("{need}; {}", brake(inputs.at, known.boots_failing.as_ref(), plan))
+        }
+        Reason::OutsideLimits => {
+            format!("desired capacity was outside of the group's limits, {} to {}", group.min, group.max)
+        }
+        Reason::ProtectedAboveDesired => format!(
+            "{} held, more than desired: AWS would end the next one that becomes idle",
+            are(group.stays())
+        ),
+        Reason::Disabled if plan.needed > group.desired || group.stays() > group.desired => {
+            format!("{need}, but DISABLE_SCALE_OUT forbids it")
+        }
+        Reason::Disabled => format!("{need}, but DISABLE_SCALE_IN forbids it"),
+    }
+}
+
+/// What the jobs ask for.
+fn need(inputs: &Inputs) -> String {
+    let Some(jobs) = inputs.jobs else { return "the jobs are not known".to_owned() };
+    let policy = &inputs.wanted.policy;
+    let waiting = if policy.include_waiting { jobs.waiting } else { 0 };
+    let counted = [(jobs.scheduled, "scheduled"), (jobs.running, "running"), (waiting, "waiting")];
+    let counted: Vec<(u64, &str)> = counted.into_iter().filter(|(count, _)| *count > 0).collect();
+    let Some((first, state)) = counted.first() else { return "no jobs".to_owned() };
+    let mut text = format!("{first} job{} {state}", if *first == 1 { "" } else { "s" });
+    for (place, (count, state)) in counted.iter().enumerate().skip(1) {
+        let and = if place + 1 == counted.len() { " and" } else { "," };
+        // A `String` takes all that is written.
+        let _ = write!(text, "{and} {count} {state}");
+    }
+    let one = counted.len() == 1 && *first == 1;
+    let needed = needed(policy, &jobs);
+    // A `String` takes all that is written.
+    let _ = write!(text, " need{} {}", if one { "s" } else { "" }, instances(needed));
+    if policy.agents_per_instance > 1 {
+        let _ = write!(text, " of {} agents", policy.agents_per_instance);
+    }
+    if policy.instance_buffer > 0 {
+        let _ = write!(text, ", {} of them as a buffer", policy.instance_buffer);
+    }
+    if let Some(limit) = limit(inputs, needed) {
+        let _ = write!(text, ", but {limit}");
+    }
+    text
+}
+
+/// The limit of all groups together that a need does not fit into.
+fn limit(inputs: &Inputs, needed: u32) -> Option<String> {
+    let weighed = inputs.weighed();
+    let all = weighed.iter().flatten().fold(0u32, |sum, group| sum.saturating_add(group.max));
+    let most = inputs.wanted.most;
+    let told = match () {
+        () if most < all => format!("MAX_INSTANCES is {most}"),
+        () if weighed.len() > 1 => format!("the groups' maximum is {all} in all"),
+        () => format!("the group's maximum is {all}"),
+    };
+    (weighed.iter().all(Option::is_some) && needed > most.min(all)).then_some(told)
+}
+
+fn brake(now: Timestamp, failing: Option<&Failing>, plan: &Plan) -> String {
+    let Some(Failing { in_a_row, last, next_probe }) = failing else {
+        return "boots keep failing".to_owned();
+    };
+    let words = last.failure.as_deref().unwrap_or("no reason given");
+    let failed = format!(
+        "{in_a_row} boots in a row failed, the last of {} at {} ({words})",
+        last.instance,
+        clock(last.ended)
+    );
+    let next = match plan.step {
+        Step::ScaleOut { .. } => "one more is tried".to_owned(),
+        _ if *next_probe > now => format!("one is tried when jobs wait, at {} or later", clock(*next_probe)),
+        _ => "no more than one at a time is tried".to_owned(),
+    };
+    format!("brake: {failed}; {next}")
+}
+
+fn of_instances(moved: &Moved) -> Option<String> {
+    let kinds = [(&moved.booting, "boot"), (&moved.in_service, "in service"), (&moved.left, "left")];
+    let mut parts: Vec<String> = kinds
+        .into_iter()
+        .filter(|(ids, _)| !ids.is_empty())
+        .map(|(ids, what)| {
+            let what = if what == "boot" && ids.len() == 1 { "boots" } else { what };
+            format!("{} {what}", ids.join(", "))
+        })
+        .collect();
+    if moved.more > 0 {
+        parts.push(format!("{} more", moved.more));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// The program of today decides otherwise.
+fn other_plan(record: &Record, plans: &[Option<Plan>]) -> String {
+    let target = |plan: &Option<Plan>| {
+        let step = plan.map(|plan| plan.target().map_or_else(|| "stay".to_owned(), |to| to.to_string()));
+        step.unwrap_or_else(|| "unknown".to_owned())
+    };
+    let targets = |plans: &[Option<Plan>]| plans.iter().map(target).collect::<Vec<_>>().join(", ");
+    format!(
+        "does not replay: scaler {} decided {}, this program ({}) decides {}",
+        record.scaler,
+        targets(&record.plan),
+        env!("CARGO_PKG_VERSION"),
+        targets(plans)
+    )
+}
+
+fn instances(count: u32) -> String {
+    format!("{count} instance{}", if count == 1 { "" } else { "s" })
+}
+
+fn are(count: u32) -> String {
+    format!("{count} {}", if count == 1 { "is" } else { "are" })
+}
+
+/// A time of day, in UTC.
+#[must_use]
+pub fn clock(at: Timestamp) -> String {
+    at.strftime("%H:%M:%S").to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+use jiff::SignedDuration;
+
+use crate::boots::Boot;
+use crate::decide::{Capacity, Jobs, Policy};
+use crate::explain::story::{stories, text};
+use crate::record::tests::{busy, inputs, record_of};
+use crate::shortage::Shortage;
+
+use super::*;
+
+fn failing(next_probe: &str) -> Failing {
+    Failing {
+        in_a_row: 4,
+        last: Boot {
+            instance: "i-0bad".into(),
+            began: "2026-11-21T13:59:00Z".parse().unwrap(),
+            ended: "2026-11-21T14:01:00Z".parse().unwrap(),
+            failure: Some(
+                "token i-0bad was abandoned: Lifecycle Action Completed with ABANDON Result".into(),
+            ),
+        },
+        next_probe: next_probe.parse().unwrap(),
+    }
+}
+
+fn with(mut inputs: Inputs, change: impl FnOnce(&mut Inputs)) -> Inputs {
+    change(&mut inputs);
+    inputs
+}
+
+fn braked(inputs: Inputs, next_probe: &str) -> Inputs {
+    with(inputs, |inputs| known(inputs, 0).boots_failing = Some(failing(next_probe)))
+}
+
+fn known(inputs: &mut Inputs, group: usize) -> &mut Known {
+    inputs.groups[group].known.as_mut().unwrap()
+}
+
+fn policy(inputs: Inputs, change: impl FnOnce(&mut Policy)) -> Inputs {
+    with(inputs, |inputs| change(&mut inputs.wanted.policy))
+}
+
+/// A spot group that owes since 14:00 and an on-demand group.
+fn two(jobs: (u64, u64)) -> Inputs {
+    let owing = Capacity { max: 5, desired: 2, ..Capacity::default() };
+    let mut inputs = inputs(Some(jobs), owing);
+    let mut shortage = Shortage::default();
+    shortage.note(&owing, inputs.wanted.patience, "2026-11-21T14:00:00Z".parse().unwrap());
+    known(&mut inputs, 0).shortage = shortage;
+    inputs.groups[0].name = "ci-spot".into();
+    let mut dear = inputs.groups[0].clone();
+    dear.name = "ci-instances".into();
+    inputs.groups.push(dear);
+    *known(&mut inputs, 1) = Known { capacity: busy(1), shortage: Shortage::default(), boots_failing: None };
+    inputs
+}
+
+fn unknown(mut inputs: Inputs, group: usize) -> Inputs {
+    inputs.groups[group].known = None;
+    inputs
+}
+
+const DENIED: &str = "autoscaling:SetDesiredCapacity on ci-instances: AccessDenied";
+const SILENT: &str =
+    "job counts of queue default from https://ci.example/v3: no answer within 4s: the next tick tries again";
+
+#[test]
+fn every_situation_in_plain_words() {
+    let idle = Capacity { held: 1, releasable: 2, ..busy(3) };
+    let (later, due) = ("2026-11-21T14:03:00Z", "2026-11-21T14:02:00Z");
+    let one_agent = |inputs| policy(inputs, |p| p.agents_per_instance = 1);
+    let cases: Vec<(&str, Inputs, &[&str])> = vec![
+        ("more jobs", inputs(Some((9, 4)), busy(3)), &[]),
+        ("one job", one_agent(inputs(Some((1, 0)), busy(0))), &[]),
+        (
+            "with a buffer and waiting jobs",
+            policy(
+                with(inputs(Some((9, 4)), busy(3)), |i| {
+                    i.jobs = Some(Jobs { scheduled: 2, running: 4, waiting: 3 })
+                }),
+                |p| {
+                    p.instance_buffer = 1;
+                    p.include_waiting = true;
+                },
+            ),
+            &[],
+        ),
+        ("more jobs than the group may hold", inputs(Some((90, 4)), busy(3)), &[]),
+        ("at the maximum", inputs(Some((90, 15)), busy(5)), &[]),
+        ("at the maximum of all groups", with(two((90, 4)), |i| i.wanted.most = 4), &[]),
+        ("idle instances go", inputs(Some((0, 2)), idle), &[]),
+        ("no jobs", inputs(Some((0, 0)), Capacity { held: 0, releasable: 3, ..busy(3) }), &[]),
+        ("all are held", inputs(Some((0, 2)), busy(3)), &[]),
+        ("as many as desired", inputs(Some((0, 9)), busy(3)), &[]),
+        ("AWS does not deliver", two((6, 3)), &[]),
+        (
+            "boots fail, braked",
+            braked(inputs(Some((9, 0)), Capacity { live: 1, in_service: 1, held: 1, ..busy(3) }), later),
+            &[],
+        ),
+        ("boots fail, between probes", braked(inputs(Some((9, 3)), busy(1)), later), &[]),
+        ("boots fail, a probe", braked(inputs(Some((9, 3)), busy(1)), due), &[]),
+        (
+            "boots fail, the probe boots",
+            braked(inputs(Some((9, 3)), Capacity { in_service: 1, ..busy(2) }), due),
+            &[],
+        ),
+        ("somebody desired too much", inputs(Some((0, 9)), Capacity { desired: 9, ..busy(3) }), &[]),
+        ("somebody desired too little", inputs(Some((0, 3)), Capacity { desired: 1, ..busy(3) }), &[]),
+        ("scale-out is forbidden", policy(inputs(Some((9, 4)), busy(3)), |p| p.scale_out = false), &[]),
+        ("scale-in is forbidden", policy(inputs(Some((0, 2)), idle), |p| p.scale_in = false), &[]),
+        ("the CI does not answer", inputs(None, busy(3)), &[SILENT]),
+        (
+            "a group is not described",
+            unknown(two((6, 3)), 1),
+            &["autoscaling:DescribeAutoScalingGroups on ci-instances: throttled"],
+        ),
+        ("the step is refused", inputs(Some((9, 4)), busy(3)), &[DENIED]),
+        (
+            "only the metrics fail",
+            inputs(Some((0, 9)), busy(3)),
+            &["cloudwatch:PutMetricData on namespace Buildkite: throttled"],
+        ),
+        ("a hostile answer", inputs(None, busy(3)), &["garbage: \u{1b}[2J\nnext line"]),
+    ];
+    let mut told = String::new();
+    for (name, inputs, problems) in cases {
+        let record = record_of(&inputs, problems);
+        let _ = write!(told, "{name}:\n{}\n", text(&stories([&record])));
+    }
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn ticks_in_a_row_days_instances_dry_runs_and_other_programs() {
+    let at = |record: &Record, seconds: i64| {
+        let mut record = record.clone();
+        record.inputs.at += SignedDuration::from_secs(seconds);
+        record
+    };
+    let blind = record_of(&inputs(None, busy(3)), &["the CI does not answer"]);
+    let step = record_of(&inputs(Some((9, 4)), busy(3)), &[]);
+    let mut moves = record_of(&inputs(Some((0, 15)), busy(5)), &[]);
+    moves.moved[0] = Moved {
+        booting: vec!["i-1".into()],
+        in_service: vec!["i-2".into(), "i-3".into()],
+        left: vec!["i-4".into()],
+        more: 7,
+    };
+    let mut dry = at(&step, 86_400);
+    dry.dry_run = true;
+    let mut other = at(&step, 86_410);
+    other.scaler = "0.0.9".into();
+    other.plan[0].as_mut().unwrap().step = Step::ScaleOut { from: 3, to: 4 };
+    let records = [step.clone(), at(&moves, 60), at(&blind, 70), at(&blind, 80), at(&blind, 90), dry, other];
+    insta::assert_snapshot!(text(&stories(&records)));
+}

@@ -1,0 +1,213 @@
+//! The record of a tick: everything that the decision was made from, and what came of it. Pure.
+//!
+//! A tick decides by [`Inputs::decide`] and by nothing else, so that a record, read back, comes to the same plan. Quiet
+//! ticks leave no record: those that change nothing, refuse nothing, and see no instance come or go.
+
+mod moved;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use moved::Moved;
+
+use crate::brake::Failing;
+use crate::decide::{Capacity, Jobs, Plan, Policy, Reason, decide, needed};
+use crate::share::shares;
+use crate::shortage::{Patience, Shortage};
+
+/// Version of the form. Another one is not replayed.
+pub const VERSION: u64 = 1;
+
+/// The longest text of somebody else (AWS, the CI) that a record holds, in characters; and how many of them.
+const TEXT: usize = 400;
+const TEXTS: usize = 8;
+
+/// What the stack's owner wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The policy.
+    pub policy: Policy,
+    /// Instances of all groups together.
+    pub most: u32,
+    /// How long AWS may owe launches.
+    pub patience: Patience,
+}
+
+/// What is known of a group that was described.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Its numbers, as described.
+    pub capacity: Capacity,
+    /// What was remembered before this look: does AWS deliver there?
+    pub shortage: Shortage,
+    /// Its boots keep failing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boots_failing: Option<Failing>,
+}
+
+impl Known {
+    /// The group as it is decided on, and what is remembered of it from now on.
+    #[must_use]
+    pub fn weigh(&self, patience: Patience, at: Timestamp) -> (Capacity, Shortage) {
+        let mut shortage = self.shortage;
+        let short = shortage.note(&self.capacity, patience, at);
+        let ceiling = self.boots_failing.as_ref().map(|failing| failing.ceiling(&self.capacity, at));
+        (Capacity { short, ceiling, ..self.capacity }, shortage)
+    }
+}
+
+/// A group as the tick saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupSeen {
+    /// Its name.
+    pub name: String,
+    /// Absent when AWS did not describe it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Known>,
+}
+
+/// All that one tick decides from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// When the tick began.
+    pub at: Timestamp,
+    /// The queue.
+    pub queue: String,
+    /// The owner's wishes.
+    pub wanted: Wanted,
+    /// Absent when the CI did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<Jobs>,
+    /// In the order of the configuration: the cheapest first.
+    pub groups: Vec<GroupSeen>,
+}
+
+impl Inputs {
+    /// Each group as it is decided on; none where it is not known.
+    #[must_use]
+    pub fn weighed(&self) -> Vec<Option<Capacity>> {
+        let weigh = |known: &Known| known.weigh(self.wanted.patience, self.at).0;
+        self.groups.iter().map(|group| group.known.as_ref().map(weigh)).collect()
+    }
+
+    /// A plan for each group, or none for any: a group that is not known may hold what the others would be asked for.
+    #[must_use]
+    pub fn decide(&self) -> Vec<Option<Plan>> {
+        let known: Option<Vec<Capacity>> = self.weighed().into_iter().collect();
+        let Some((jobs, known)) = self.jobs.zip(known) else { return vec![None; self.groups.len()] };
+        let policy = &self.wanted.policy;
+        let shares = shares(needed(policy, &jobs), self.wanted.most, &known);
+        shares.into_iter().zip(&known).map(|(share, group)| Some(decide(policy, share, group))).collect()
+    }
+}
+
+/// One tick, as it is written down: one JSON line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`VERSION`].
+    pub v: u64,
+    /// The version of the program that wrote it.
+    pub scaler: String,
+    /// Nothing was changed because nothing was to be changed.
+    pub dry_run: bool,
+    /// What it decided from.
+    pub inputs: Inputs,
+    /// What it decided, group by group; null where something was unknown.
+    pub plan: Vec<Option<Plan>>,
+    /// Instances that came or went since the tick before, group by group.
+    pub moved: Vec<Moved>,
+    /// What failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}
+
+/// A line that begins like a record and cannot be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Another program wrote it.
+    #[error("a record of version {0}, which this program does not know")]
+    Version(u64),
+    /// It is cut off, or no record.
+    #[error("a line that begins like a record and is none")]
+    Garbled,
+}
+
+impl Record {
+    /// The record of a tick that decided `plan`.
+    #[must_use]
+    pub fn new(
+        inputs: &Inputs,
+        plan: &[Option<Plan>],
+        moved: Vec<Moved>,
+        problems: &[String],
+        dry_run: bool,
+    ) -> Self {
+        let mut inputs = inputs.clone();
+        for known in inputs.groups.iter_mut().filter_map(|group| group.known.as_mut()) {
+            if let Some(failure) =
+                known.boots_failing.as_mut().and_then(|failing| failing.last.failure.as_mut())
+            {
+                *failure = short(failure);
+            }
+        }
+        Self {
+            v: VERSION,
+            scaler: env!("CARGO_PKG_VERSION").to_owned(),
+            dry_run,
+            inputs,
+            plan: plan.to_vec(),
+            moved,
+            problems: problems.iter().take(TEXTS).map(|problem| short(problem)).collect(),
+        }
+    }
+
+    /// Did nothing happen that anybody would ask about?
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let quiet = |plan: &Option<Plan>| {
+            plan.is_some_and(|plan| plan.reason == Reason::Enough && plan.target().is_none())
+        };
+        self.problems.is_empty()
+            && self.plan.iter().all(quiet)
+            && self.moved.iter().all(|moved| *moved == Moved::default())
+    }
+
+    /// A record, if the line is one. Other lines of the log are none.
+    #[must_use]
+    pub fn read(line: &str) -> Option<Result<Self, Unreadable>> {
+        #[derive(Deserialize)]
+        struct Form {
+            v: u64,
+        }
+        let line = line.trim();
+        if !line.starts_with(r#"{"v":"#) {
+            return None;
+        }
+        Some(match serde_json::from_str(line) {
+            Ok(Form { v: VERSION }) => serde_json::from_str(line).map_err(|_| Unreadable::Garbled),
+            Ok(Form { v }) => Err(Unreadable::Version(v)),
+            Err(_) => Err(Unreadable::Garbled),
+        })
+    }
+
+    /// The plan that its inputs come to now, where it is not the one on record, byte for byte.
+    ///
+    /// # Errors
+    /// The other plan.
+    pub fn replay(&self) -> Result<(), Vec<Option<Plan>>> {
+        let plan = self.inputs.decide();
+        let text = |plan| serde_json::to_string(plan).ok();
+        if text(&plan) == text(&self.plan) { Ok(()) } else { Err(plan) }
+    }
+}
+
+fn short(text: &str) -> String {
+    let mut kept: String = text.chars().take(TEXT).collect();
+    if kept.len() < text.len() {
+        kept.push('…');
+    }
+    kept
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,214 @@
+use jiff::SignedDuration;
+use proptest::prelude::*;
+
+use super::*;
+use crate::boots::Boot;
+use crate::decide::Step;
+
+fn second(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// A moment with all of its digits.
+fn any_moment() -> impl Strategy<Value = Timestamp> {
+    (0i64..4_000_000_000, 0i32..1_000_000_000).prop_map(|(s, n)| Timestamp::new(s, n).unwrap())
+}
+
+/// Small numbers, where rules meet, and the largest there are.
+fn number() -> impl Strategy<Value = u32> {
+    prop_oneof![8 => 0u32..12, 1 => any::<u32>(), 1 => Just(u32::MAX)]
+}
+
+prop_compose! {
+    fn any_capacity()(min in number(), max in number(), desired in number(), live in number(),
+        in_service in number(), held in number(), releasable in number()) -> Capacity {
+        Capacity { min, max, desired, live, in_service, held, releasable, ..Capacity::default() }
+    }
+}
+
+prop_compose! {
+    fn any_failing()(in_a_row in 3usize..60, began in any_moment(), ended in any_moment(), next_probe in any_moment(),
+        failure in proptest::option::of(".{0,500}")) -> Failing {
+        Failing { in_a_row, last: Boot { instance: "i-0bad".into(), began, ended, failure }, next_probe }
+    }
+}
+
+prop_compose! {
+    fn any_known(patience: Patience)(capacity in any_capacity(), boots_failing in proptest::option::of(any_failing()),
+        looks in proptest::collection::vec((0i64..4_000_000_000, number()), 0..4)) -> Known {
+        let mut shortage = Shortage::default();
+        for (at, desired) in looks {
+            shortage.note(&Capacity { desired, ..Capacity::default() }, patience, second(at));
+        }
+        Known { capacity, shortage, boots_failing }
+    }
+}
+
+prop_compose! {
+    fn any_wanted()(agents_per_instance in 1u32..9, instance_buffer in number(), include_waiting: bool, scale_in: bool,
+        scale_out: bool, most in number(), launch in 1i64..1000, retry_after in 1i64..100_000) -> Wanted {
+        let policy = Policy { agents_per_instance, instance_buffer, include_waiting, scale_in, scale_out };
+        let patience = Patience {
+            launch: SignedDuration::from_millis(launch * 100),
+            retry_after: SignedDuration::from_millis(retry_after),
+        };
+        Wanted { policy, most, patience }
+    }
+}
+
+fn any_jobs() -> impl Strategy<Value = Jobs> {
+    let count = || prop_oneof![9 => 0u64..20, 1 => any::<u64>()];
+    (count(), count(), count()).prop_map(|(scheduled, running, waiting)| Jobs { scheduled, running, waiting })
+}
+
+/// Whatever a tick may decide from.
+pub fn any_inputs() -> impl Strategy<Value = Inputs> {
+    any_wanted().prop_flat_map(|wanted| {
+        let known = proptest::option::weighted(0.9, any_known(wanted.patience));
+        let groups = proptest::collection::vec(known, 1..5);
+        (any_moment(), proptest::option::weighted(0.9, any_jobs()), groups).prop_map(
+            move |(at, jobs, groups)| {
+                let named = |(place, known)| GroupSeen { name: format!("ci-{place}"), known };
+                let groups = groups.into_iter().enumerate().map(named).collect();
+                Inputs { at, queue: "default".into(), wanted, jobs, groups }
+            },
+        )
+    })
+}
+
+/// The record of these inputs.
+pub fn record_of(inputs: &Inputs, problems: &[&str]) -> Record {
+    let problems: Vec<String> = problems.iter().map(|problem| (*problem).to_owned()).collect();
+    let moved = vec![Moved::default(); inputs.groups.len()];
+    Record::new(inputs, &inputs.decide(), moved, &problems, false)
+}
+
+/// One group, from `desired` and so many that are held and idle.
+pub fn inputs(jobs: Option<(u64, u64)>, capacity: Capacity) -> Inputs {
+    let patience =
+        Patience { launch: SignedDuration::from_secs(60), retry_after: SignedDuration::from_secs(600) };
+    let known = Known { capacity, shortage: Shortage::default(), boots_failing: None };
+    Inputs {
+        at: "2026-11-21T14:02:10.123456789Z".parse().unwrap(),
+        queue: "default".into(),
+        wanted: Wanted { policy: Policy::of_need(3), most: u32::MAX, patience },
+        jobs: jobs.map(|(scheduled, running)| Jobs { scheduled, running, waiting: 0 }),
+        groups: vec![GroupSeen { name: "ci-instances".into(), known: Some(known) }],
+    }
+}
+
+/// All busy: `busy` instances, as many as desired, of at most 5.
+pub fn busy(busy: u32) -> Capacity {
+    Capacity { max: 5, desired: busy, live: busy, in_service: busy, held: busy, ..Capacity::default() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn a_record_replays_to_the_same_plan_bit_for_bit(inputs in any_inputs()) {
+        let line = serde_json::to_string(&record_of(&inputs, &[])).unwrap();
+        let read = Record::read(&line).unwrap().unwrap();
+        prop_assert_eq!(read.replay(), Ok(()));
+        let again = Record { plan: read.inputs.decide(), ..read };
+        prop_assert_eq!(serde_json::to_string(&again).unwrap(), line);
+    }
+
+    #[test]
+    fn cutting_texts_short_changes_no_plan(inputs in any_inputs()) {
+        let record = record_of(&inputs, &["x".repeat(9000).as_str(); 50]);
+        prop_assert_eq!(record.inputs.decide(), inputs.decide());
+        let longest = |text: &str| text.chars().count() <= TEXT + 1;
+        prop_assert!(record.problems.len() <= TEXTS && record.problems.iter().all(|problem| longest(problem)));
+    }
+
+    #[test]
+    fn another_plan_than_the_one_on_record_is_noticed(inputs in any_inputs(), other in any_inputs()) {
+        let record = Record { plan: other.decide(), ..record_of(&inputs, &[]) };
+        prop_assert_eq!(record.replay().is_ok(), inputs.decide() == other.decide());
+    }
+}
+
+#[test]
+fn the_form_of_a_record() {
+    let mut inputs = inputs(Some((9, 4)), busy(3));
+    inputs.groups[0].known.as_mut().unwrap().boots_failing = Some(Failing {
+        in_a_row: 3,
+        last: Boot {
+            instance: "i-0bad".into(),
+            began: second(1_795_269_600),
+            ended: second(1_795_269_690),
+            failure: Some("it was abandoned".into()),
+        },
+        next_probe: second(1_795_269_750),
+    });
+    let mut record = record_of(&inputs, &["cloudwatch:PutMetricData on namespace Buildkite: throttled"]);
+    record.moved[0].left = vec!["i-0bad".into()];
+    insta::assert_snapshot!(serde_json::to_string(&record).unwrap());
+}
+
+#[test]
+fn only_records_are_read_as_such() {
+    let line = serde_json::to_string(&record_of(&inputs(Some((9, 4)), busy(3)), &[])).unwrap();
+    assert!(matches!(Record::read(&format!("  {line}\n")), Some(Ok(_))));
+    for (foreign, line) in [
+        ("a decision", r#"{"at":"2026-11-21T10:00:00Z","queue":"default","group":"g"}"#),
+        ("Lambda's own", "START RequestId: 1 Version: $LATEST"),
+        ("a complaint", "scaler: group g does not exist"),
+        ("nothing", ""),
+        ("somebody's JSON", r#"{"version":1}"#),
+    ] {
+        assert_eq!(Record::read(line), None, "{foreign}");
+    }
+    assert_eq!(Record::read(r#"{"v":2,"anything":[]}"#), Some(Err(Unreadable::Version(2))));
+    for garbled in [&line[..line.len() - 9], r#"{"v":1}"#, r#"{"v":-1}"#, r#"{"v":"#, r#"{"v":"1"}"#] {
+        assert_eq!(Record::read(garbled), Some(Err(Unreadable::Garbled)), "{garbled}");
+    }
+}
+
+#[test]
+fn the_largest_record_is_one_event_of_a_log() {
+    let ids = |kind: char| (0..500).map(|n| format!("i-{kind}{n:016x}")).collect();
+    let crowd = crate::brake::Seen { booting: ids('b'), serving: ids('s'), ..Default::default() };
+    let moved = Moved::between(&crate::brake::Seen::default(), &crowd);
+    let mut inputs = inputs(Some((u64::MAX, u64::MAX)), Capacity { max: u32::MAX, ..busy(u32::MAX / 4) });
+    let long = "\u{1}".repeat(9000);
+    inputs.groups[0].known.as_mut().unwrap().boots_failing = Some(Failing {
+        in_a_row: 100,
+        last: Boot {
+            instance: "i-0123456789abcdef0".into(),
+            began: Timestamp::MAX,
+            ended: Timestamp::MAX,
+            failure: Some(long.clone()),
+        },
+        next_probe: Timestamp::MAX,
+    });
+    inputs.groups = vec![inputs.groups[0].clone(); 20];
+    let record = Record::new(&inputs, &inputs.decide(), vec![moved; 20], &vec![long; 20], false);
+    let bytes = serde_json::to_string(&record).unwrap().len();
+    assert!(bytes < 256 * 1024, "{bytes}");
+}
+
+#[test]
+fn quiet_ticks_leave_no_record() {
+    let idle = Capacity { held: 1, releasable: 2, ..busy(3) };
+    let at = |jobs, capacity| record_of(&inputs(jobs, capacity), &[]);
+    let moved = |mut record: Record| {
+        record.moved[0].booting.push("i-1".into());
+        record
+    };
+    for (name, record, quiet) in [
+        ("as many as needed", at(Some((0, 9)), busy(3)), true),
+        ("nothing at all", at(Some((0, 0)), busy(0)), true),
+        ("more are needed", at(Some((9, 9)), busy(3)), false),
+        ("fewer are needed", at(Some((0, 1)), idle), false),
+        ("fewer are needed, all are held", at(Some((0, 1)), busy(3)), false),
+        ("more are needed than may be", at(Some((99, 9)), busy(5)), false),
+        ("the CI did not answer", at(None, busy(3)), false),
+        ("an instance came", moved(at(Some((0, 9)), busy(3))), false),
+        ("metrics failed", record_of(&inputs(Some((0, 9)), busy(3)), &["denied"]), false),
+    ] {
+        assert_eq!(record.is_quiet(), quiet, "{name}");
+    }
+    assert!(matches!(at(Some((9, 9)), busy(3)).plan[0].unwrap().step, Step::ScaleOut { from: 3, to: 5 }));
+}
