@@ -187,7 +187,7 @@ fn remarks(unreadable: &[Unreadable]) -> Vec<String> {
             None => counted.push((*kind, 1)),
         }
     }
-    counted.into_iter().map(|(kind, count)| format!("left out, {count} times: {kind}")).collect()
+    counted.into_iter().map(|(kind, count)| format!("left out: {count} × {kind}")).collect()
 }
 
 fn lines(file: &Path) -> Result<Vec<String>, Problem> {
@@ -201,3 +201,6 @@ fn lines(file: &Path) -> Result<Vec<String>, Problem> {
     };
     Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod records;
 mod stage;
 
 use serde_json::{Value, json};
