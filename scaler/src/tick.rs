@@ -310,4 +310,6 @@ fn reason(plan: Option<&Plan>) -> String {
 }
 
 #[cfg(test)]
+mod records;
+#[cfg(test)]
 mod tests;

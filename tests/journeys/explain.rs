@@ -39,8 +39,19 @@ impl Explained {
 
 /// As the lab's user, with something to read on stdin.
 async fn explain(scene: &Scene, arguments: &[&str], stdin: &str) -> Explained {
+    explain_as(scene, Vec::new(), arguments, stdin).await
+}
+
+/// The same with other credentials.
+async fn explain_as(
+    scene: &Scene,
+    credentials: Vec<(&'static str, String)>,
+    arguments: &[&str],
+    stdin: &str,
+) -> Explained {
     let mut command = Command::new(scene.lab.programs().join("scaler"));
     command.arg("explain").args(arguments).env_clear().envs(scene.lab.admin_environment());
+    command.envs(credentials);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin.as_bytes()).await.unwrap();
@@ -123,8 +134,30 @@ async fn a_day_with_an_outage_is_told_from_the_log_group() {
     let of_aws = format!("Terminating EC2 instance: {id}");
     let launched = format!("Launching a new EC2 instance: {id}");
     in_order(&one.words(), &[&id, "2 -> 0 instances", "left", &launched, &of_aws]);
+    rights(&scene, &id).await;
     refusals(&scene).await;
     scene.lab.stop().await.unwrap();
+}
+
+/// The rights that docs/scaler.md names are enough, and less is not.
+async fn rights(scene: &Scene, id: &str) {
+    let role = ["iam", "create-role", "--role-name", "onlooker", "--assume-role-policy-document"];
+    let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}]}"#;
+    let said = scene.aws(&[&role[..], &[trust]].concat()).await;
+    assert!(said.success, "{}", said.stderr);
+    let role: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    let role = role["Role"]["Arn"].as_str().unwrap().to_owned();
+    let credentials = || scene.lab.endpoint().mint_session(&role, "onlooker").environment();
+    let instance = ["--stack", "ci", "--instance", id];
+    explain_as(scene, credentials(), &instance, "").await.failed(77, "logs:FilterLogEvents");
+    let docs = include_str!("../../docs/scaler.md");
+    let policy = docs.split("```json\n").find(|block| block.contains("logs:FilterLogEvents")).unwrap();
+    let policy = policy.split("```").next().unwrap();
+    let put = ["iam", "put-role-policy", "--role-name", "onlooker", "--policy-name", "explain"];
+    let said = scene.aws(&[&put[..], &["--policy-document", policy]].concat()).await;
+    assert!(said.success, "{}", said.stderr);
+    let told = explain_as(scene, credentials(), &instance, "").await;
+    in_order(&told.words(), &["left", "Terminating EC2 instance"]);
 }
 
 /// Who may not, what is not there, what makes no sense.

@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use super::fake_group::FakeGroup;
 use super::*;
 
-struct FixedCounts(Result<Counts, Problem>);
+pub struct FixedCounts(pub Result<Counts, Problem>);
 
 impl JobCounts for FixedCounts {
     async fn read(&self, _queue: &str) -> Result<Counts, Problem> {
@@ -11,7 +11,7 @@ impl JobCounts for FixedCounts {
     }
 }
 
-struct FakeMetrics(Result<(), Problem>, Mutex<usize>, Mutex<u64>);
+pub struct FakeMetrics(pub Result<(), Problem>, pub Mutex<usize>, pub Mutex<u64>);
 
 impl Metrics for FakeMetrics {
     async fn publish(&self, _: &str, _: &Counts, boots_failing: u64, _: Timestamp) -> Result<(), Problem> {
@@ -21,7 +21,7 @@ impl Metrics for FakeMetrics {
     }
 }
 
-fn counts(scheduled: u64) -> Counts {
+pub fn counts(scheduled: u64) -> Counts {
     Counts {
         organization: "acme".into(),
         jobs: Jobs { scheduled, ..Jobs::default() },
@@ -51,7 +51,7 @@ const PATIENCE: Patience = Patience {
     retry_after: jiff::SignedDuration::from_secs(600),
 };
 
-fn order() -> Order {
+pub fn order() -> Order {
     Order {
         queue: "default".into(),
         policy: Policy {
@@ -82,7 +82,7 @@ async fn run(
     (outcome, groups[0].group.set(), published)
 }
 
-fn broken(what: &str) -> Problem {
+pub fn broken(what: &str) -> Problem {
     Problem::new(69, what)
 }
 
@@ -131,6 +131,24 @@ async fn a_dry_run_decides_and_touches_nothing() {
 async fn the_record_is_one_json_line_with_the_reason() {
     let (outcome, ..) = run(&order(), Ok(counts(4)), idle_group(), Ok(())).await;
     insta::assert_snapshot!(serde_json::to_string(&outcome.decisions[0]).unwrap());
+}
+
+#[tokio::test]
+async fn an_instance_that_comes_or_goes_is_on_record_from_the_second_look_on() {
+    let mut groups = [Kept::new("g", idle_group())];
+    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default());
+    let order = Order { publish: false, ..order() };
+    let moved = async |groups: &mut [Kept<FakeGroup>; 1], jobs| {
+        let outcome =
+            tick(&order, &FixedCounts(Ok(counts(jobs))), groups, &metrics, Timestamp::UNIX_EPOCH).await;
+        outcome.record.map(|record| (record.moved[0].in_service.join(" "), record.moved[0].left.join(" ")))
+    };
+    let text = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
+    assert_eq!(moved(&mut groups, 2).await, None, "what was there before the program is nothing new");
+    assert_eq!(moved(&mut groups, 3).await, text("", ""), "a step");
+    groups[0].group.launched();
+    assert_eq!(moved(&mut groups, 3).await, text("i-s2", ""));
+    assert_eq!(moved(&mut groups, 3).await, None, "quiet");
 }
 
 /// Two groups that AWS never launches into: what is set is what is asked.

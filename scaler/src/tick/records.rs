@@ -1,0 +1,69 @@
+//! Whatever happens to a group from tick to tick: each change has its record, and each record replays.
+
+use std::sync::Mutex;
+
+use proptest::prelude::*;
+
+use super::fake_group::FakeGroup;
+use super::tests::{FakeMetrics, FixedCounts, broken, counts, order};
+use super::*;
+
+/// What happens before a tick.
+#[derive(Debug, Clone)]
+enum Event {
+    Nothing,
+    Launched(usize),
+    BootFailed(usize),
+    Updated(usize),
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        2 => Just(Event::Nothing),
+        2 => (0usize..2).prop_map(Event::Launched),
+        3 => (0usize..2).prop_map(Event::BootFailed),
+        1 => (0usize..2).prop_map(Event::Updated),
+    ]
+}
+
+fn group(name: &str) -> Kept<FakeGroup> {
+    Kept::new(name, FakeGroup::new(name, Some(Capacity { max: 5, ..Capacity::default() })))
+}
+
+proptest! {
+    #[test]
+    fn every_change_has_a_record_and_every_record_replays(
+        ticks in proptest::collection::vec((any_event(), proptest::option::weighted(0.9, 0u64..12), 1i64..200), 1..40)
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut groups = [group("ci-spot"), group("ci-instances")];
+        let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default());
+        let mut second = 0;
+        for (event, jobs, later) in ticks {
+            second += later;
+            let at = Timestamp::from_second(second).unwrap();
+            match event {
+                Event::Nothing => {}
+                Event::Launched(place) => groups[place].group.launched(),
+                Event::BootFailed(place) => groups[place].group.booted("i-bad", at, Some("abandoned")),
+                Event::Updated(place) => groups[place].group.update(),
+            }
+            let before = groups.each_ref().map(|kept| kept.group.set().len());
+            let counts = FixedCounts(jobs.map(counts).ok_or_else(|| broken("no answer")));
+            let outcome = runtime.block_on(tick(&order(), &counts, &mut groups, &metrics, at));
+            let set = [0, 1].map(|place| groups[place].group.set().split_off(before[place]));
+            let Some(record) = outcome.record else {
+                prop_assert!(set.iter().all(Vec::is_empty), "a change without a record: {set:?}");
+                prop_assert!(outcome.problems.is_empty());
+                continue;
+            };
+            for (set, plan) in set.iter().zip(&record.plan) {
+                prop_assert_eq!(set.first().copied(), plan.and_then(|plan| plan.target()));
+            }
+            let line = serde_json::to_string(&record).unwrap();
+            let read = Record::read(&line).unwrap().unwrap();
+            prop_assert_eq!(read.replay(), Ok(()));
+            prop_assert_eq!(serde_json::to_string(&Record { plan: read.inputs.decide(), ..read }).unwrap(), line);
+        }
+    }
+}
