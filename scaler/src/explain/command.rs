@@ -14,10 +14,10 @@ use super::cloudwatch::LogGroupRecords;
 use super::select::{Line, Log, When, Which};
 use super::story::{printable, stories, text};
 use super::tell::clock;
-use crate::boots::Activity;
 use crate::group::AutoScalingGroup;
 use crate::record::Unreadable;
 use crate::tick::Problem;
+use lifecycle::boots::Activity;
 
 /// How far back it reads, in hours, until it has what is asked for.
 const BACK: [i64; 5] = [1, 6, 24, 7 * 24, 30 * 24];

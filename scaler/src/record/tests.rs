@@ -2,8 +2,8 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::boots::Boot;
 use crate::decide::Step;
+use lifecycle::boots::Boot;
 
 fn second(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()

@@ -1,10 +1,10 @@
 use jiff::SignedDuration;
 
-use crate::boots::Boot;
 use crate::decide::{Capacity, Jobs, Policy};
 use crate::explain::story::{stories, text};
 use crate::record::tests::{busy, inputs, record_of};
 use crate::shortage::Shortage;
+use lifecycle::boots::Boot;
 
 use super::*;
 
