@@ -143,7 +143,10 @@ async fn give_up(
     let known = sequence.known();
     match known.ends() {
         Some(ends) => ends.give_up(pause).await,
-        None => eprintln!("boot: the group cannot be told; it replaces an instance that is powered off"),
+        None => eprintln!(
+            "boot: the group cannot be told: it replaces an instance in service once that is powered off, and gives up \
+             a launch when the launching hook's time has passed"
+        ),
     }
     if let Err(failure) = machine.power_off() {
         eprintln!("boot: the machine stays on: {failure}; terminate the instance by hand");

@@ -120,8 +120,9 @@ async fn an_image_that_lacks_something_is_not_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let instance = BuildInstance::start(&engine, &baked.image(), folder.path()).await.unwrap();
     let script = folder.path().join("mine");
-    let removes = "#!/bin/sh\nrm /usr/bin/git-lfs\nuserdel buildkite-agent\nid -un > /etc/my-own\n";
-    std::fs::write(&script, removes).unwrap();
+    let spoils = "#!/bin/sh\nrm /usr/bin/git-lfs\nuserdel buildkite-agent\nid -un > /etc/my-own\n\
+        chmod 0644 /etc/sudoers.d/60-tidemark\nchmod g+w /etc/systemd/system/tidemark-boot.service\n";
+    std::fs::write(&script, spoils).unwrap();
 
     let mut build = Command::new("make");
     build
@@ -138,7 +139,12 @@ async fn an_image_that_lacks_something_is_not_recorded() {
         .env("PROGRAMS", lab.programs());
     let failed: Said = tokio::task::spawn_blocking(move || build.output().unwrap().into()).await.unwrap();
     assert!(!failed.success && failed.stdout.is_empty(), "{failed:?}");
-    for word in ["checks failed: git-lfs, user", "fix: install git-lfs", "build-ami: packer failed"] {
+    for word in [
+        "checks failed: git-lfs, access, user",
+        "fix: install git-lfs",
+        "fix: chmod go-w /etc/systemd/system/tidemark-boot.service; chmod 0440 /etc/sudoers.d/60-tidemark",
+        "build-ami: packer failed",
+    ] {
         assert!(failed.stderr.contains(word), "{word}: {}", failed.stderr);
     }
     let ran = instance.container().succeed(&["cat", "/etc/my-own"]).await.unwrap();

@@ -156,7 +156,9 @@ async fn who_does_not_know_itself_calls_nobody() {
     stage.change(|world| world.metadata.remove("meta-data/instance-id"));
     let run = stage.boot().await;
     assert_eq!(run.code, 1, "{}", run.stderr);
-    for words in ["boot: identity:", "instance-id", "it replaces an instance that is powered off"] {
+    for words in
+        ["boot: identity:", "instance-id", "gives up a launch when the launching hook's time has passed"]
+    {
         assert!(run.stderr.contains(words), "{}", run.stderr);
     }
     assert_eq!(stage.calls(), Vec::<String>::new());

@@ -1,5 +1,7 @@
 //! What an image must hold, and what to do where it does not.
 
+use super::access::SUDO_RULE;
+
 /// A program that jobs, hooks or boot start.
 #[derive(Debug)]
 pub struct Program {
@@ -84,7 +86,7 @@ pub const UNITS: [(&str, &str); 6] = [
 
 /// Settings of the system: path below the root.
 pub const SETTINGS: [&str; 4] = [
-    "etc/sudoers.d/60-tidemark",
+    SUDO_RULE,
     "etc/sysctl.d/60-tidemark.conf",
     "etc/systemd/journald.conf.d/60-tidemark.conf",
     "etc/systemd/system/sshd-keygen.service.d/60-tidemark.conf",

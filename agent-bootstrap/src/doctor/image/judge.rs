@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::access;
 use super::contents::{PLUGINS, PROGRAMS, SETTINGS};
 use super::observe::{Hook, Image, System, Text, Unit};
 use crate::doctor::report::Check;
@@ -21,6 +22,7 @@ pub fn checks(image: &Image) -> Vec<Check> {
     checks.extend(image.units.iter().map(unit));
     checks.extend(image.hooks.iter().map(hook));
     checks.extend(SETTINGS.iter().zip(&image.settings).map(|(path, there)| setting(path, *there)));
+    checks.push(access::check(&image.guarded, whole));
     checks.extend(image.system.iter().flat_map(system));
     checks
 }

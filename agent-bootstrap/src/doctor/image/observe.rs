@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::access::{self, Guarded, SUDO_RULE};
 use super::contents::{PLUGIN_FOLDERS, PLUGINS, PROGRAM_FOLDERS, PROGRAMS, SETTINGS, UNITS, wanted_by};
 use crate::boot::files::AGENT_USER;
 use crate::hooks::scripts::{HOOK_SCRIPTS, script};
@@ -80,6 +81,8 @@ pub struct Image {
     pub hooks: Vec<Hook>,
     /// In the order of [`SETTINGS`].
     pub settings: Vec<bool>,
+    /// Our own programs, units, hooks and the sudo rule, as far as they are there.
+    pub guarded: Vec<Guarded>,
     /// Absent for a folder on someone's machine.
     pub system: Option<System>,
 }
@@ -102,8 +105,17 @@ pub fn image(root: &Path) -> Image {
         text: compared(&hooks.join(name), &script(template, Path::new(PROGRAM), Path::new("/"))),
         executable: is_executable(&hooks.join(name)),
     };
+    let programs: Vec<_> =
+        PROGRAMS.iter().map(|program| find(root, &PROGRAM_FOLDERS, program.name)).collect();
+    let ours = PROGRAMS.iter().zip(&programs).filter(|(program, _)| program.ours);
+    let ours = ours.filter_map(|(_, found)| found.clone());
+    let guarded = ours
+        .chain(UNITS.iter().map(|(name, _)| units.join(name)))
+        .chain(HOOK_SCRIPTS.iter().map(|(name, _)| hooks.join(name)))
+        .chain([root.join(SUDO_RULE)]);
     Image {
-        programs: PROGRAMS.iter().map(|program| find(root, &PROGRAM_FOLDERS, program.name)).collect(),
+        guarded: access::look(guarded),
+        programs,
         plugins: PLUGINS.iter().map(|(name, _)| find(root, &PLUGIN_FOLDERS, name)).collect(),
         units: UNITS.iter().map(unit).collect(),
         hooks: HOOK_SCRIPTS.iter().map(hook).collect(),

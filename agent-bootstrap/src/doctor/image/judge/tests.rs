@@ -1,3 +1,4 @@
+use super::super::access::Guarded;
 use super::super::contents::UNITS;
 use super::super::observe::AgentUser;
 use super::*;
@@ -19,6 +20,11 @@ fn whole() -> Image {
             .map(|(name, _)| Hook { name, text: Text::Same, executable: true })
             .collect(),
         settings: vec![true; SETTINGS.len()],
+        guarded: vec![Guarded {
+            path: "/etc/systemd/system/tidemark-boot.service".into(),
+            mode: 0o644,
+            owner: 0,
+        }],
         system: Some(System {
             user: Some(AgentUser {
                 home: "/var/lib/buildkite-agent".into(),
@@ -92,6 +98,17 @@ fn each_lack_alone_fails_the_image_but_an_agent_that_can_be_done_without() {
             assert_eq!(faults(&image), [*name]);
         }
     }
+}
+
+#[test]
+fn what_others_may_change_fails_the_image() {
+    let mut image = whole();
+    image.guarded[0].mode = 0o664;
+    assert_eq!(faults(&image), ["access"]);
+    image.guarded[0] = Guarded { mode: 0o644, owner: 997, ..image.guarded[0].clone() };
+    assert_eq!(faults(&image), ["access"]);
+    image.system = None;
+    assert!(!faults(&image).contains(&"access"), "a folder is someone's own");
 }
 
 #[test]
