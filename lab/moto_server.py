@@ -6,12 +6,15 @@ cannot be deleted because its routes stay. Names and ARNs are made as CloudForma
 It also skips AWS::AutoScaling::LifecycleHook, AWS::AutoScaling::WarmPool and AWS::S3::BucketPolicy, which the lab then reads from moto, and
 AWS::CloudWatch::Alarm. An update would take a group away for a moment, and leave it at the old version of its launch
 template.
-It also knows no Debian 13, which images of instances begin with.
+It also knows no Debian 13, which images of instances begin with, and its groups launch instances of their own, of which
+the launch template decides half.
 """
 
 import json
 import os
+import re
 import sys
+import threading
 
 # ECRAccessPolicy attaches AWS-managed policies; moto knows them only if told so before its import.
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
@@ -21,9 +24,11 @@ from moto.cloudformation import parsing  # noqa: E402
 from moto.cloudformation.parsing import ResourceMap  # noqa: E402
 from moto.cloudwatch.models import cloudwatch_backends  # noqa: E402
 from moto.core.common_models import CloudFormationModel  # noqa: E402
-from moto.ec2.models import ec2_backends  # noqa: E402
+from moto.ec2.models import ec2_backends, instances  # noqa: E402
 from moto.ec2.models.amis import AMIS  # noqa: E402
+from moto.ec2.models.subnets import Subnet  # noqa: E402
 from moto.ec2.models.vpcs import VPC  # noqa: E402
+from moto.ec2.utils import convert_tag_spec, random_instance_id  # noqa: E402
 from moto.iam.access_control import PermissionResult  # noqa: E402
 from moto.iam.models import Role, iam_backends  # noqa: E402
 from moto.kms.models import Key  # noqa: E402
@@ -107,7 +112,7 @@ class StackSecret(CloudFormationModel):
 
 
 def attach_managed_policies():
-    """Makes a role of a stack have the managed policies that the template names."""
+    """Makes a role of a stack have the managed policies that the template names, as long as there is the role."""
     create = Role.create_from_cloudformation_json.__func__
 
     def create_and_attach(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs):
@@ -116,7 +121,17 @@ def attach_managed_policies():
             iam_backends[account_id]["aws"].attach_role_policy(arn, role.name)
         return role
 
+    delete = Role.delete_from_cloudformation_json.__func__
+
+    def detach_and_delete(cls, resource_name, cloudformation_json, account_id, region_name):
+        backend = iam_backends[account_id]["aws"]
+        for role in [role for role in backend.roles.values() if role.name == resource_name]:
+            for arn in list(role.managed_policies):
+                backend.detach_role_policy(arn, role.name)
+        delete(cls, resource_name, cloudformation_json, account_id, region_name)
+
     Role.create_from_cloudformation_json = classmethod(create_and_attach)
+    Role.delete_from_cloudformation_json = classmethod(detach_and_delete)
 
 
 class StackLifecycleHook(CloudFormationModel):
@@ -445,8 +460,59 @@ def know_debian():
     })
 
 
+def keep_public_addresses_of_subnets():
+    """Gives a stack's subnet the MapPublicIpOnLaunch of the template, which moto leaves out."""
+    create = Subnet.create_from_cloudformation_json.__func__
+
+    def create_with_addresses(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs):
+        subnet = create(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs)
+        subnet.map_public_ip_on_launch = cloudformation_json["Properties"].get("MapPublicIpOnLaunch") in (True, "true")
+        return subnet
+
+    Subnet.create_from_cloudformation_json = classmethod(create_with_addresses)
+
+
+def leave_groups_to_the_lab():
+    """Groups launch nothing here: the lab keeps them, and tells EC2 of the instances that it has."""
+    FakeAutoScalingGroup.replace_autoscaling_group_instances = lambda self, count_needed, propagated_tags: None
+
+
+def launch_as_the_template_says():
+    """Gives an instance the id that its client token is, since the lab's instances have theirs before EC2 hears of them,
+    and all that its launch template says: moto leaves out metadata options, role and the tags of volumes, and adds a
+    disk of its own to those of the template."""
+    run = instances.InstanceBackend.run_instances
+    named = threading.local()
+    instances.random_instance_id = lambda: getattr(named, "id", None) or random_instance_id()
+
+    def run_as_said(self, image_id, count, user_data, security_group_names, **kwargs):
+        template = kwargs.get("launch_template")
+        data = self._get_template_from_args(template).data if template else {}
+        for argument, field in (("block_device_mappings", "BlockDeviceMappings"), ("metadata_options", "MetadataOptions")):
+            if data.get(field) and not kwargs.get(argument):
+                kwargs[argument] = data[field]
+        volume_tags = convert_tag_spec(data.get("TagSpecifications", [])).get("volume")
+        if volume_tags:
+            kwargs["tags"] = {"volume": volume_tags, **kwargs.get("tags", {})}
+        token = kwargs.get("client_token") or ""
+        named.id = token if re.fullmatch("i-[0-9a-f]{8}", token) else None
+        try:
+            reservation = run(self, image_id, count, user_data, security_group_names, **kwargs)
+        finally:
+            named.id = None
+        role = data.get("IamInstanceProfile", {}).get("Arn")
+        for instance in reservation.instances if role else []:
+            self.associate_iam_instance_profile(instance.id, iam_instance_profile_arn=role)
+        return reservation
+
+    instances.InstanceBackend.run_instances = run_as_said
+
+
 if __name__ == "__main__":
     know_debian()
+    keep_public_addresses_of_subnets()
+    leave_groups_to_the_lab()
+    launch_as_the_template_says()
     keep_role_policies_as_json()
     keep_key_policies_as_text()
     keep_ownership_of_buckets()

@@ -1,8 +1,10 @@
 //! Instances: what the group orders and ends, of two kinds. `processes`: a folder, a loopback address, a metadata service
-//! and the processes of `agent-bootstrap`. `containers`: systemd in a container made of an AMI.
+//! and the processes of `agent-bootstrap`. `containers`: systemd in a container made of an AMI. EC2 hears of both kinds
+//! (`described`).
 
 pub mod address;
 pub mod containers;
+pub mod described;
 pub mod kind;
 pub mod processes;
 
@@ -13,6 +15,7 @@ use std::path::PathBuf;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
+use crate::group::model::TemplateRef;
 use crate::imds::Facts;
 
 /// Where the instances run.
@@ -47,6 +50,7 @@ impl Site {
             user_data: order.user_data.clone(),
             role: order.role.clone(),
             launched: Timestamp::now(),
+            spot: order.spot,
         }
     }
 }
@@ -68,6 +72,12 @@ pub struct InstanceOrder {
     pub user_data: Vec<u8>,
     /// Tags, those that AWS adds included.
     pub tags: BTreeMap<String, String>,
+    /// The launch template, its version as a number.
+    pub template: TemplateRef,
+    /// The group's subnets, of all zones; none in a group that names zones only.
+    pub subnets: Vec<String>,
+    /// Is it a spot instance?
+    pub spot: bool,
 }
 
 /// Starts and ends machines. The edge of the group; a fake stands here in its tests.

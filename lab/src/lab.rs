@@ -15,6 +15,7 @@ use crate::endpoint::{ACCOUNT, Endpoint};
 use crate::group::service::Groups;
 use crate::imds::RoleSessions;
 use crate::instances::containers::ContainerInstances;
+use crate::instances::described::Described;
 use crate::instances::kind::{InstanceKind, LabInstances};
 use crate::instances::processes::ProcessInstances;
 use crate::instances::{Site, programs};
@@ -101,7 +102,8 @@ impl Lab {
         let services = watch::Sender::new(vec![address_of(endpoint.url())?]);
         let (instances, ami) = instances(options.instances, site, &services, Arc::clone(&sessions)).await?;
         let readback = Readback::new(moto.url(), REGION).await;
-        let groups = Groups::new(Box::new(readback.clone()), instances.port());
+        let described = Described::new(instances.port(), readback.clone());
+        let groups = Groups::new(Box::new(readback.clone()), Arc::new(described));
         endpoint.set_autoscaling(Arc::clone(&groups) as Arc<_>);
         let workshop = Workshop {
             folder: root.join("functions"),

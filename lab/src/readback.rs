@@ -1,7 +1,8 @@
-//! Reads back from moto what a deployed stack made there: groups, launch templates, functions, schedules. Past the
-//! endpoint: these reads are the lab's own and nobody's calls.
+//! Reads back from moto what a deployed stack made there: groups, launch templates, functions, schedules; and tells it of
+//! the instances that the lab has. Past the endpoint: these calls are the lab's own and nobody's.
 
 pub mod group;
+mod instances;
 mod log_group;
 mod template;
 

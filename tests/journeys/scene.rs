@@ -23,11 +23,13 @@ impl Drop for Consoles {
     fn drop(&mut self) {
         let instances = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
         for instance in instances.filter(|_| std::thread::panicking()) {
-            let console = std::fs::read(instance.path().join("console.log")).unwrap_or_default();
-            let console = String::from_utf8_lossy(&console).into_owned();
-            let lines: Vec<&str> = console.lines().collect();
-            let last = lines[lines.len().saturating_sub(80)..].join("\n");
-            eprintln!("--- console of {}, its end:\n{last}", instance.path().display());
+            for log in ["console.log", "var/log/tidemark/watch.log"].map(|log| instance.path().join(log)) {
+                let text = std::fs::read(&log).unwrap_or_default();
+                let text = String::from_utf8_lossy(&text).into_owned();
+                let lines: Vec<&str> = text.lines().collect();
+                let last = lines[lines.len().saturating_sub(80)..].join("\n");
+                eprintln!("--- {}, its end:\n{last}", log.display());
+            }
         }
     }
 }

@@ -44,6 +44,9 @@ async fn spot_comes_first_and_on_demand_where_aws_has_none() {
     desired_after(&scene, &counts, 1, (1, 0)).await;
     let (status, log) = scene.run("app", "echo on a spot instance").await;
     assert_eq!(status, 0, "{log}");
+    let member = scene.lab.groups().group(SPOT).unwrap().members[0].id.clone();
+    let said = scene.aws(&["ec2", "describe-instances", "--instance-ids", &member]).await;
+    assert!(said.stdout.contains(r#""InstanceLifecycle": "spot""#), "{}{}", said.stdout, said.stderr);
     scene.lab.stop().await.unwrap();
 }
 

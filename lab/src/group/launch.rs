@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 
-use super::model::{Definition, TemplateRef};
+use super::model::{Definition, Distribution, TemplateRef};
 use crate::instances::InstanceOrder;
 
 /// What a launch template says about an instance.
@@ -40,7 +40,7 @@ pub(super) fn order(definition: &Definition, zone: String, data: LaunchData) -> 
     tags.extend(own);
     tags.insert("aws:autoscaling:groupName".to_owned(), definition.name.clone());
     tags.insert("aws:ec2launchtemplate:id".to_owned(), definition.template.id.clone());
-    tags.insert(VERSION_TAG.to_owned(), data.version);
+    tags.insert(VERSION_TAG.to_owned(), data.version.clone());
     let instance_type = definition.types.first().cloned().unwrap_or(data.instance_type);
     InstanceOrder {
         id,
@@ -50,5 +50,53 @@ pub(super) fn order(definition: &Definition, zone: String, data: LaunchData) -> 
         role: data.role,
         user_data: data.user_data,
         tags,
+        template: TemplateRef { version: data.version, ..definition.template.clone() },
+        subnets: definition.subnets.split(',').filter(|s| !s.is_empty()).map(str::to_owned).collect(),
+        spot: definition.mixed.as_ref().is_some_and(Distribution::is_spot),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group::laws::definition;
+
+    fn ordered(change: impl FnOnce(&mut Definition)) -> InstanceOrder {
+        let mut group = definition(0, 1);
+        change(&mut group);
+        let data = LaunchData {
+            version: "12".into(),
+            image: "ami-1".into(),
+            instance_type: "t3.large".into(),
+            role: None,
+            user_data: Vec::new(),
+            tags: Vec::new(),
+        };
+        order(&group, "us-east-1b".into(), data)
+    }
+
+    #[test]
+    fn an_order_names_the_version_and_all_subnets() {
+        let order = ordered(|group| {
+            group.subnets = "subnet-a,subnet-b".into();
+            group.template = TemplateRef { id: "lt-1".into(), name: "t".into(), version: "$Latest".into() };
+        });
+        assert_eq!((order.template.id.as_str(), order.template.version.as_str()), ("lt-1", "12"));
+        assert_eq!(order.subnets, ["subnet-a", "subnet-b"]);
+        assert!(ordered(|group| group.subnets.clear()).subnets.is_empty());
+    }
+
+    #[test]
+    fn only_a_group_without_any_on_demand_share_is_of_spot_instances() {
+        for (base, percentage, spot) in [(0, 0, true), (1, 0, false), (0, 100, false), (0, 50, false)] {
+            let mixed = Distribution {
+                on_demand_strategy: "prioritized".into(),
+                on_demand_base: base,
+                on_demand_percentage: percentage,
+                spot_strategy: "lowest-price".into(),
+            };
+            assert_eq!(ordered(|group| group.mixed = Some(mixed)).spot, spot, "{base} {percentage}");
+        }
+        assert!(!ordered(|group| group.mixed = None).spot);
     }
 }

@@ -26,6 +26,14 @@ pub struct Distribution {
     pub spot_strategy: String,
 }
 
+impl Distribution {
+    /// Are all of its instances spot instances?
+    #[must_use]
+    pub fn is_spot(&self) -> bool {
+        self.on_demand_base == 0 && self.on_demand_percentage == 0
+    }
+}
+
 /// Which end of an instance's life a hook holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {

@@ -41,6 +41,7 @@ fn facts() -> Facts {
         user_data: b"Content-Type: text/x\n\n\xff".to_vec(),
         role: Some("ci-role".into()),
         launched: Timestamp::UNIX_EPOCH,
+        spot: false,
     }
 }
 

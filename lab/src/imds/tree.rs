@@ -31,6 +31,8 @@ pub struct Facts {
     pub role: Option<String>,
     /// When it was launched.
     pub launched: Timestamp,
+    /// Is it a spot instance?
+    pub spot: bool,
 }
 
 /// EC2 will take a spot instance back.
@@ -78,7 +80,7 @@ fn metadata(facts: &Facts, notices: &Notices, path: &str) -> Option<String> {
         "local-hostname" | "hostname" => format!("ip-{}", facts.address.to_string().replace('.', "-")),
         "placement/availability-zone" => facts.zone.clone(),
         "placement/region" => facts.region.clone(),
-        "instance-life-cycle" => "on-demand".to_owned(),
+        "instance-life-cycle" => if facts.spot { "spot" } else { "on-demand" }.to_owned(),
         "services/domain" => "amazonaws.com".to_owned(),
         "services/partition" => "aws".to_owned(),
         "tags/instance" => facts.tags.keys().map(String::as_str).collect::<Vec<_>>().join("\n"),
