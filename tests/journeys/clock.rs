@@ -120,11 +120,7 @@ fn notice(scene: &Scene, clock: &Clock, holder: &str, left: SignedDuration) {
 #[tokio::test]
 async fn a_clock_that_is_set_by_a_day_ends_no_job_and_puts_nothing_off() {
     let clock = Clock::new();
-    let options = LabOptions {
-        instance_environment: clock.environment(),
-        hold_schedules: true,
-        ..LabOptions::default()
-    };
+    let options = LabOptions { instance_environment: clock.environment(), ..LabOptions::default() };
     let scene = Scene::of(options, &[("MinSize", "1"), ("MaxSize", "1"), ("Settings", SETTINGS)]).await;
     let (job, holder) = busy(&scene, &clock, "enough").await;
     // Back by a day: the job runs on, under protection and then under heartbeats, though the last of these seems to lie a
