@@ -42,8 +42,9 @@ soak: setup ## the long tests
 	@PROPTEST_CASES=100000 cargo nextest run --profile soak --workspace --locked -E 'kind(lib) & test(laws)'
 
 bench: dist ## measure start-up, hook and sizes against the limits
-	@cargo build --quiet --locked --workspace --lib --bins --bench prelude
+	@cargo build --quiet --locked --workspace --lib --bins --bench prelude --bench instances
 	@cargo bench --quiet --locked --workspace --profile dev --bench prelude
+	@cargo bench --quiet --locked --workspace --profile dev --bench instances
 
 dist: ## programs and scaler.zip as they are shipped
 	@scripts/setup dist

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use crate::container::Containers;
 use crate::measure::Measured;
-use crate::services::Service;
 
 /// The goal for the slowest boots but one in twenty.
 const SLOW_BOOT: Duration = Duration::from_millis(400);
@@ -16,9 +14,6 @@ const RETIRE: &str = "idle instance retired, 20 ms";
 const INIT: &str = "scaler, start to first question (Lambda)";
 
 const REACTION: &str = "500 jobs runnable to capacity asked for, looks 2 s apart";
-
-/// The goals for each service: KiB, and millionths of a core.
-const SERVICE: (u64, u128) = (15 * 1024, 1000);
 
 /// Rows whose slowest runs but one in twenty have a limit too.
 const SLOW: [(&str, Duration); 2] = [(BOOT, SLOW_BOOT), (REACTION, Duration::from_millis(2100))];
@@ -62,34 +57,4 @@ pub fn check(rows: &[Measured]) -> Vec<String> {
 /// The same of calls for a burst.
 pub fn check_writes(writes: usize) -> Option<String> {
     (writes > WRITES).then(|| format!("a burst of jobs took {writes} calls, over {WRITES}"))
-}
-
-/// The same of what was measured on container instances.
-pub fn check_containers(containers: &Containers) -> Vec<String> {
-    let p95 = containers.boots[containers.boots.len() * 95 / 100];
-    let slow = p95 > SLOW_BOOT;
-    let mut passed: Vec<String> = slow
-        .then(|| format!("boot on a container instance: p95 {p95:?} is over {SLOW_BOOT:?}"))
-        .into_iter()
-        .collect();
-    passed.extend(check_services(&containers.services));
-    passed
-}
-
-/// The same of services.
-pub fn check_services(services: &[Service]) -> Vec<String> {
-    let (largest, busiest) = SERVICE;
-    let mut passed = Vec::new();
-    for service in services {
-        if service.rss_kib > largest {
-            passed.push(format!("{}: {} KiB resident is over {largest} KiB", service.name, service.rss_kib));
-        }
-        if service.cpu_ppm > busiest {
-            passed.push(format!(
-                "{}: {} millionths of a core is over {busiest}",
-                service.name, service.cpu_ppm
-            ));
-        }
-    }
-    passed
 }

@@ -7,11 +7,11 @@
 #![expect(clippy::print_stdout, reason = "a bench's output is its table")]
 
 mod bucket;
-mod container;
 mod instance;
 mod lambda;
 mod limits;
 mod measure;
+mod service;
 mod services;
 
 use std::collections::BTreeMap;
@@ -20,7 +20,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bucket::Bucket;
-use container::Containers;
 use instance::Surroundings;
 use measure::{Measured, Prelude, measure};
 
@@ -60,7 +59,6 @@ fn main() -> ExitCode {
     let scaler = lambda::scaler(&programs);
     let writes = scaler.writes;
     rows.extend([scaler.init, scaler.reaction]);
-    let containers = container::measure(&programs);
     println!("\n| what | median | p95 | max RSS |\n| --- | --- | --- | --- |");
     for row in &rows {
         println!("{row}");
@@ -76,15 +74,8 @@ fn main() -> ExitCode {
         println!("{service}");
     }
     let mut passed = limits::check(&rows);
-    passed.extend(limits::check_services(&services));
+    passed.extend(services.iter().flat_map(service::Service::check));
     passed.extend(limits::check_writes(writes));
-    match &containers {
-        Ok(containers) => {
-            print_containers(containers);
-            passed.extend(limits::check_containers(containers));
-        }
-        Err(reason) => eprintln!("bench: SKIPPED, no container instances here: {reason:#}"),
-    }
     sizes(&programs);
     if passed.is_empty() {
         return ExitCode::SUCCESS;
@@ -93,20 +84,6 @@ fn main() -> ExitCode {
         eprintln!("bench: {limit}");
     }
     ExitCode::FAILURE
-}
-
-fn print_containers(containers: &Containers) {
-    println!("\n| on a container instance | median | p95 |\n| --- | --- | --- |");
-    for (what, took) in [
-        ("boot to agent connected, without Docker's start", &containers.boots),
-        ("idle instance retired", &containers.retires),
-    ] {
-        println!("| {what} | {:.0?} | {:.0?} |", took[took.len() / 2], took[took.len() * 95 / 100]);
-    }
-    println!("\n| service there, idle | resident | of a core |\n| --- | --- | --- |");
-    for service in &containers.services {
-        println!("{service}");
-    }
 }
 
 fn startup(program: &Path) -> Measured {

@@ -1,4 +1,4 @@
-//! The same on container instances of the AMI: systemd, the units, the journal and Docker as they are shipped.
+//! Container instances of the AMI again and again, and the services of an idle one.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use lab::instances::kind::InstanceKind;
 use lab::lab::{Lab, LabOptions};
 use serde_json::Value;
 
-use crate::services::{LOOKED_AT, Service};
+use crate::service::{LOOKED_AT, Service, kib};
 
 const BOOTS: usize = 20;
 
@@ -134,7 +134,7 @@ async fn idle(inside: &Container) -> Result<Vec<Service>> {
     for ((name, pid), before) in services.into_iter().zip(before) {
         let spent = u128::from(cpu(inside, pid).await? - before);
         let status = inside.succeed(&["cat", &format!("/proc/{pid}/status")]).await?;
-        let rss_kib = crate::services::rss_kib(&status);
+        let rss_kib = kib(&status, "VmRSS:");
         measured.push(Service { name, rss_kib, cpu_ppm: spent * 1_000_000 / begun.elapsed().as_nanos() });
     }
     Ok(measured)
