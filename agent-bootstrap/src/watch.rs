@@ -4,7 +4,7 @@
 //! # Layout
 //! - [`keeper`]: the one task that observes, asks `lifecycle::decide` and carries out its steps; [`jobs`] is what
 //!   outlives it.
-//! - [`clock`]: the keeper's time.
+//! - [`updates`]: whether it is the turn of this instance to make room for a successor. [`clock`]: the keeper's time.
 //! - [`group`], [`metadata`], [`settings`]: ports. [`autoscaling`] is the group's adapter, [`fake_group`] its double for
 //!   tests.
 //! - [`protocol`], [`server`], [`client`], [`operator`]: how hooks and people talk to it; [`asker`]: who they are.
@@ -22,6 +22,7 @@ pub mod operator;
 pub mod protocol;
 pub mod server;
 pub mod settings;
+pub mod updates;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -83,6 +83,14 @@ pub struct Launch {
     pub began: Timestamp,
 }
 
+/// When AWS began to launch each instance that these tell of. One that came out of the warm pool was launched before.
+#[must_use]
+pub fn launched(activities: &[Activity]) -> BTreeMap<String, Timestamp> {
+    let new = |a: &&Activity| is_launch(a) && !a.description.contains("from warm pool");
+    let launches = activities.iter().filter(new);
+    launches.filter_map(|a| Some((instance(&a.description)?.to_owned(), a.start))).collect()
+}
+
 /// The launches under way, the youngest first. What is being terminated is none, whatever becomes of its launch on record.
 #[must_use]
 pub fn under_way(activities: &[Activity]) -> Vec<Launch> {
@@ -223,5 +231,19 @@ mod tests {
         let seen: Vec<_> =
             under_way(&activities).into_iter().map(|l| (l.instance, l.began.as_second())).collect();
         assert_eq!(seen, [("i-4".to_owned(), 30), ("i-3".to_owned(), 10), ("i-1".to_owned(), 10)]);
+    }
+
+    #[test]
+    fn a_launch_is_told_whatever_became_of_it_and_that_into_the_warm_pool_counts() {
+        let activities = [
+            launch(" from warm pool: i-1", "Successful", 60, Some(70)),
+            launch(" from warm pool: i-9", "Successful", 50, Some(55)),
+            launch(": i-2", "MidLifecycleAction", 30, None),
+            launch(" into warm pool: i-1", "Successful", 0, Some(9)),
+            launch(".  Status Reason: no capacity", "Failed", 5, Some(6)),
+            end("i-3", "a user health-check", 50),
+        ];
+        let seen: Vec<_> = launched(&activities).into_iter().map(|(id, at)| (id, at.as_second())).collect();
+        assert_eq!(seen, [("i-1".to_owned(), 0), ("i-2".to_owned(), 30)]);
     }
 }

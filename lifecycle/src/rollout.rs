@@ -1,8 +1,13 @@
 //! Is it this instance's turn to make room for a successor of a newer launch template or of newer settings? Pure.
 
-use std::collections::BTreeSet;
+mod settings_seen;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
 
 use crate::AwsState;
+pub use settings_seen::SettingsSeen;
 
 /// A version of a launch template, as the group names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,48 +69,66 @@ pub enum Newer {
     Template,
     /// Settings that the user data names by reference say something else by now.
     Settings,
-}
-
-/// The settings by reference, as one instance knows them: the group's answer does not tell who has which.
-#[derive(Debug, Clone, Copy)]
-pub struct SettingsNews<'a> {
-    /// Do they say something else than at this instance's boot?
-    pub changed: bool,
-    /// Instances that were in service when they were last seen unchanged: so they, too, have the old ones.
-    pub elders: &'a BTreeSet<String>,
+    /// Nothing, but a younger instance is outdated and cannot go before it.
+    Place,
 }
 
 impl Rollout {
     /// Instances in service.
     pub fn in_service(&self) -> BTreeSet<String> {
-        self.peers.iter().filter(|peer| peer.is_in_service()).map(|peer| peer.id.clone()).collect()
+        self.serving().map(|peer| peer.id.clone()).collect()
     }
 
-    /// May this instance leave for its successor, and what does that one have? At most `at_once` are away: the first
-    /// of its outdated instances by version and id, less those that desired capacity lacks. A draining instance is in
-    /// service for all the others see, so only an order that all of them know keeps more from draining together; what
-    /// becomes outdated later has a later version, so it never comes before one that drains already.
+    /// Those that AWS began to launch before this one. What it does not tell of was launched long ago.
     #[must_use]
-    pub fn turn_of(&self, id: &str, settings: SettingsNews<'_>, at_once: u32) -> Option<Newer> {
-        let own = self.peers.iter().find(|peer| peer.id == id && peer.is_in_service())?;
-        let newer = match (self.is_outdated(own), settings.changed) {
-            (true, _) => Newer::Template,
-            (false, true) => Newer::Settings,
-            (false, false) => return None,
-        };
-        let mut outdated: Vec<_> = self
-            .peers
-            .iter()
-            .filter(|peer| peer.is_in_service())
-            .filter(|peer| {
-                let elder = settings.changed && settings.elders.contains(&peer.id);
-                peer.id == id || elder || self.is_outdated(peer)
-            })
-            .map(|peer| (peer.template.as_ref().and_then(TemplateVersion::number), peer.id.as_str()))
-            .collect();
-        outdated.sort_unstable();
-        let before = outdated.iter().position(|(_, peer)| *peer == id)?;
+    pub fn elders_of(&self, id: &str, launched: &BTreeMap<String, Timestamp>) -> BTreeSet<String> {
+        let place = |id: &str| (launched.get(id).copied().unwrap_or(Timestamp::MIN), id.to_owned());
+        let own = place(id);
+        self.peers.iter().filter(|peer| place(&peer.id) < own).map(|peer| peer.id.clone()).collect()
+    }
+
+    /// Is anything outdated, as far as this instance can tell? Only then it need know its elders.
+    #[must_use]
+    pub fn concerns(&self, id: &str, settings: &SettingsSeen) -> bool {
+        let no_elders = BTreeSet::new();
+        self.lacks(id, settings, &no_elders).is_some()
+    }
+
+    /// May this instance leave for its successor, and what does that one have? At most `at_once` are away: the eldest of
+    /// the group, less those that desired capacity lacks. A draining instance is in service for all the others see, so only
+    /// an order that all of them know keeps more from draining together. It is that of their launches, and it passes over
+    /// nobody: who is up to date now may be outdated while a younger one still drains. So one that stands before an
+    /// outdated one goes, too; what is launched later never comes before it.
+    #[must_use]
+    pub fn turn_of(
+        &self,
+        id: &str,
+        settings: &SettingsSeen,
+        elders: &BTreeSet<String>,
+        at_once: u32,
+    ) -> Option<Newer> {
+        let newer = self.lacks(id, settings, elders)?;
+        // What somebody put into the group by hand is none of its template's: nothing tells that it ever goes.
+        let foreign = |peer: &Peer| self.template.is_some() && peer.template.is_none();
+        let before = self.serving().filter(|peer| elders.contains(&peer.id) && !foreign(peer)).count();
         (before < self.free(at_once)).then_some(newer)
+    }
+
+    fn lacks(&self, id: &str, settings: &SettingsSeen, elders: &BTreeSet<String>) -> Option<Newer> {
+        let own = self.serving().find(|peer| peer.id == id)?;
+        let younger = |peer: &&Peer| peer.id != id && !elders.contains(&peer.id);
+        let outdated = |peer: &Peer| self.is_outdated(peer) || settings.others.contains(&peer.id);
+        if self.is_outdated(own) {
+            Some(Newer::Template)
+        } else if settings.changed {
+            Some(Newer::Settings)
+        } else {
+            self.serving().filter(younger).any(outdated).then_some(Newer::Place)
+        }
+    }
+
+    fn serving(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.iter().filter(|peer| peer.is_in_service())
     }
 
     /// Would AWS launch a successor of this instance whatever is desired, and from what it was launched from itself? So it
@@ -135,5 +158,7 @@ impl Rollout {
     }
 }
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests;

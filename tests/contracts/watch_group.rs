@@ -1,11 +1,13 @@
 //! The group as `watch` sees it: `FakeGroup` and `AutoScalingGroup`.
 
+use std::collections::BTreeSet;
+
 use agent_bootstrap::watch::autoscaling::AutoScalingGroup;
 use agent_bootstrap::watch::fake_group::FakeGroup;
 use agent_bootstrap::watch::group::{Group, Member, Refusal, Size};
 use lab::group::model::Definition;
 use lifecycle::AwsState;
-use lifecycle::boots::{boots, under_way};
+use lifecycle::boots::{boots, launched, under_way};
 use lifecycle::rollout::TemplateVersion;
 
 use crate::quiet_group::{GROUP, HOOK, QuietGroup, definition};
@@ -116,11 +118,11 @@ async fn tells_what_instances_are_launched_from(mut stage: impl Stage) {
 
 async fn records_its_launches(mut stage: impl Stage) {
     let ready = stage.group(0, AwsState::InService).await;
-    let activities = ready.describe_activities().await.unwrap();
+    let activities = ready.describe_activities(&BTreeSet::new()).await.unwrap();
     let ended: Vec<_> = boots(&activities).into_iter().map(|boot| boot.failure).collect();
     assert_eq!((ended, under_way(&activities)), (vec![None], vec![]));
     let held = stage.group(0, AwsState::PendingWait).await;
-    let activities = held.describe_activities().await.unwrap();
+    let activities = held.describe_activities(&BTreeSet::new()).await.unwrap();
     assert_eq!((boots(&activities), under_way(&activities).len()), (vec![], 1));
     let instance = held.describe_rollout().await.unwrap().peers[0].id.clone();
     assert_eq!(under_way(&activities)[0].instance, instance);
@@ -135,6 +137,32 @@ async fn a_plain_group_tells_its_launch_template_too() {
     let adapter = AutoScalingGroup::new(&lab.session().await, GROUP, &group.members[0].id);
     let first = Some(TemplateVersion { template: "lt-1".to_owned(), version: "1".to_owned() });
     assert_eq!(adapter.describe_rollout().await.unwrap().template, first);
+}
+
+/// AWS tells a hundred activities at once.
+#[tokio::test]
+async fn a_launch_that_lies_far_back_is_told_when_it_is_asked_for() {
+    let lab = QuietGroup::start(0, 3, false).await;
+    let session = lab.session().await;
+    lab.desire(1).await;
+    let eldest = lab.until(|g| g.in_service() == 1).await.members[0].id.clone();
+    for _ in 0..51 {
+        lab.desire(2).await;
+        let both = lab.until(|g| g.in_service() == 2).await;
+        let other = both.members.iter().find(|m| m.id != eldest).unwrap();
+        let other = AutoScalingGroup::new(&session, GROUP, &other.id);
+        other.terminate_with_decrement().await.unwrap();
+        other.complete(HOOK).await.unwrap();
+        lab.until(|g| g.members.len() == 1).await;
+    }
+    let group = AutoScalingGroup::new(&session, GROUP, &eldest);
+    let recent = group.describe_activities(&BTreeSet::new()).await.unwrap();
+    assert!(recent.len() == 100 && !launched(&recent).contains_key(&eldest), "{recent:?}");
+    let all = group.describe_activities(&BTreeSet::from([eldest.clone()])).await.unwrap();
+    assert_eq!(all.len(), 1 + 2 * 51);
+    assert!(launched(&all).contains_key(&eldest), "{all:?}");
+    let unknown = group.describe_activities(&BTreeSet::from(["i-9".to_owned()])).await.unwrap();
+    assert_eq!(unknown.len(), all.len(), "as far back as it goes");
 }
 
 async fn ends_for_a_successor_at_the_minimum_too(mut stage: impl Stage) {

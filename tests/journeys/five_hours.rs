@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use lab::group::apply::Order;
 use lab::group::decide::{Step, reconcile};
 use lab::group::model::{Definition, Group, Hook, Lifecycle, TemplateRef, Transition};
-use lifecycle::rollout::{Peer, Rollout, SettingsNews, TemplateVersion};
+use lifecycle::rollout::{Peer, Rollout, SettingsSeen, TemplateVersion};
 use lifecycle::{Action, AwsState, Observed, Outcome, Policy, Reason, Refusal, State, decide};
 use proptest::prelude::*;
 
@@ -154,8 +154,11 @@ impl Roll {
         let done = match action {
             Action::DescribeInstance => Ok(Outcome::Protected(group.member(id).unwrap().protected)),
             Action::DescribeRollout => {
-                let settings = SettingsNews { changed: false, elders: &Default::default() };
-                Ok(Outcome::Turn(rollout(group).turn_of(id, settings, self.policy.update_concurrency)))
+                let (seen, settings) = (rollout(group), SettingsSeen::default());
+                let launched = group.members.iter().map(|m| (m.id.clone(), m.launched)).collect();
+                let elders = seen.elders_of(id, &launched);
+                let turn = seen.turn_of(id, &settings, &elders, self.policy.update_concurrency);
+                Ok(Outcome::Turn(turn.filter(|_| seen.concerns(id, &settings))))
             }
             Action::Protect => group.set_protection(&ids, true).map(|()| Outcome::Done),
             Action::Heartbeat => group.heartbeat(id, HOOK, self.now).map(|()| Outcome::Done),

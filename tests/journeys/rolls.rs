@@ -73,6 +73,18 @@ async fn state(scene: &Scene, id: &str) -> Option<State> {
     Some(answer.status?.state)
 }
 
+/// How often each of these asked for the order of the launches.
+fn asked_for_order(scene: &Scene, group: &Group) -> Vec<u64> {
+    ids(group).iter().map(|id| scene.calls("autoscaling:DescribeScalingActivities", id)).collect()
+}
+
+/// The settings that all instances name from now on.
+async fn put(scene: &Scene, settings: &str) {
+    let name = ["ssm", "put-parameter", "--overwrite", "--type", "String", "--name", "/tidemark/ci/settings"];
+    let said = scene.aws(&[&name[..], &["--value", settings]].concat()).await;
+    assert!(said.success, "{}", said.stderr);
+}
+
 fn ids(group: &Group) -> BTreeSet<String> {
     group.members.iter().map(|m| m.id.clone()).collect()
 }
@@ -105,6 +117,7 @@ async fn an_update_replaces_every_instance_two_at_once_and_a_long_job_outlasts_t
         short.push(scene.queue("short", "sleep 1; echo short").await);
     }
 
+    assert_eq!(asked_for_order(&scene, &first), [0; 4], "nothing is outdated: nobody asks");
     scene.stack = scene.lab.deploy_stack("ci", &parameters("roll=2")).await.unwrap();
     let mut seen = Seen::default();
     let others_are_new = |g: &Group| {
@@ -138,18 +151,15 @@ async fn an_update_replaces_every_instance_two_at_once_and_a_long_job_outlasts_t
     );
     let successor = scene.run("after", "echo $BUILDKITE_AGENT_META_DATA_ROLL").await;
     assert!(successor.0 == 0 && successor.1.contains('2'), "{successor:?}");
+    // At the first look, and when one has come that was not there before: that is four times.
+    let asked = asked_for_order(&scene, &first);
+    assert!(asked.iter().all(|calls| (1..=5).contains(calls)), "{asked:?}");
     scene.lab.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn settings_by_reference_roll_without_a_new_launch_template_and_broken_ones_do_not() {
     let counts = Counts::start().await;
-    let put = async |scene: &Scene, settings: &str| {
-        let name =
-            ["ssm", "put-parameter", "--overwrite", "--type", "String", "--name", "/tidemark/ci/settings"];
-        let said = scene.aws(&[&name[..], &["--value", settings]].concat()).await;
-        assert!(said.success, "{}", said.stderr);
-    };
     let scene =
         Scene::start(&[("MaxSize", "2"), ("Settings", "ssm:/tidemark/ci/settings")], counts.environment())
             .await;
@@ -189,5 +199,55 @@ async fn settings_by_reference_roll_without_a_new_launch_template_and_broken_one
     assert_eq!(drained(&scene, &ids(&first)), ids(&first));
     let successor = scene.run("after", "echo $BUILDKITE_AGENT_META_DATA_ROLL").await;
     assert!(successor.0 == 0 && successor.1.contains('2'), "{successor:?}");
+    scene.lab.stop().await.unwrap();
+}
+
+/// With which settings the instances in service booted, if all that are desired are.
+fn booted_with(scene: &Scene, group: &Group) -> Option<Vec<String>> {
+    let read = |id: &String| {
+        let config = scene.lab.instances().folder(id).join("etc/buildkite-agent/buildkite-agent.cfg");
+        let config = std::fs::read_to_string(config).unwrap_or_default();
+        let tag = config.split("roll=").nth(1).unwrap_or_default();
+        tag.chars().take_while(char::is_ascii_digit).collect()
+    };
+    let complete = group.in_service() == 3 && group.members.len() == 3;
+    complete.then(|| ids(group).iter().map(read).collect())
+}
+
+#[tokio::test]
+async fn settings_changed_again_and_taken_back_in_the_middle_of_a_roll_take_no_more_than_one_at_once() {
+    const ONE: &str =
+        "poll-interval: 200ms\nupdate-check: 500ms\nupdate-concurrency: 1\nidle-period: never\n";
+    let roll = |number: u8| format!("{ONE}agent-tags: roll={number}\n");
+    let counts = Counts::start().await;
+    let parameters = [("MaxSize", "3"), ("Settings", "ssm:/tidemark/ci/settings")];
+    let scene = Scene::start(&parameters, counts.environment()).await;
+    put(&scene, &roll(1)).await;
+    counts.say(Answer::Jobs { scheduled: 3, running: 0 });
+    scene.tick().await.unwrap();
+    scene.in_service(3).await;
+
+    let mut seen = Seen::default();
+    let all = |number: &'static str| {
+        let scene = &scene;
+        move |g: &Group| booted_with(scene, g).is_some_and(|tags| tags.iter().all(|tag| tag == number))
+    };
+    let some = |number: &'static str| {
+        let scene = &scene;
+        move |g: &Group| booted_with(scene, g).is_some_and(|tags| tags.iter().any(|tag| tag == number))
+    };
+    put(&scene, &roll(2)).await;
+    seen.until("begun", &scene, some("2")).await;
+    put(&scene, &roll(3)).await;
+    seen.until("all changed twice", &scene, all("3")).await;
+
+    put(&scene, &roll(4)).await;
+    let middle = seen.until("begun again", &scene, some("4")).await;
+    // Those that stay have seen the change: they had 500 ms for it many times over.
+    put(&scene, &roll(3)).await;
+    let group = seen.until("as before", &scene, all("3")).await;
+    assert!(ids(&middle) != ids(&group), "who came meanwhile has left");
+    assert!(seen.looks > 5 && seen.most_away <= 1, "{} of {} looks", seen.most_away, seen.looks);
+    assert_eq!(seen.desired, BTreeSet::from([3]));
     scene.lab.stop().await.unwrap();
 }

@@ -2,6 +2,7 @@
 //! desires (the group's minimum, a warm pool), the instance whose boot failed stays a while under heartbeats of the
 //! launching hook. Only then it is given up, and its successor is the next probe (`lifecycle::probes`).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws::Imds;
@@ -124,7 +125,8 @@ impl Held<'_> {
 
     /// The group's record first: where fewer than three boots have failed it is the only call.
     async fn look(&self) -> Result<Turn, Refusal> {
-        let turn = turn(&self.group.describe_activities().await?, self.instance, self.failed, self.pause);
+        let activities = self.group.describe_activities(&BTreeSet::new()).await?;
+        let turn = turn(&activities, self.instance, self.failed, self.pause);
         if turn == Turn::GiveUp || self.is_repeated().await? { Ok(turn) } else { Ok(Turn::GiveUp) }
     }
 

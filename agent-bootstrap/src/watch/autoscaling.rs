@@ -1,17 +1,22 @@
 //! The group, by the Auto Scaling API.
 
+use std::collections::BTreeSet;
+
 use aws::autoscaling::primitives::DateTime;
 use aws::autoscaling::types::{self, LaunchTemplateSpecification};
 use aws::{CallError, Fault, Session};
 use jiff::Timestamp;
 use lifecycle::AwsState;
-use lifecycle::boots::Activity;
+use lifecycle::boots::{Activity, launched};
 
 use super::group::{Group, Member, Refusal, Size};
 use lifecycle::rollout::{Peer, Rollout, TemplateVersion};
 
-/// The most that one answer holds.
-const ACTIVITIES: i32 = 100;
+/// Activities of one answer: the most that AWS gives.
+const PAGE: i32 = 100;
+
+/// A launch that lies further back counts as one of long ago.
+const MOST_PAGES: usize = 20;
 
 /// An Auto Scaling group and one of its instances.
 #[derive(Debug, Clone)]
@@ -100,14 +105,25 @@ impl Group for AutoScalingGroup {
         })
     }
 
-    async fn describe_activities(&self) -> Result<Vec<Activity>, Refusal> {
-        let call = self.client.describe_scaling_activities().auto_scaling_group_name(&self.group);
-        let answer = call
-            .max_records(ACTIVITIES)
-            .send()
-            .await
-            .map_err(refusal!("autoscaling:DescribeScalingActivities", &self.group))?;
-        Ok(answer.activities().iter().filter_map(activity).collect())
+    async fn describe_activities(&self, of: &BTreeSet<String>) -> Result<Vec<Activity>, Refusal> {
+        let mut activities = Vec::new();
+        let mut next = None;
+        for _ in 0..MOST_PAGES {
+            let call = self.client.describe_scaling_activities().auto_scaling_group_name(&self.group);
+            let answer = call
+                .max_records(PAGE)
+                .set_next_token(next)
+                .send()
+                .await
+                .map_err(refusal!("autoscaling:DescribeScalingActivities", &self.group))?;
+            activities.extend(answer.activities().iter().filter_map(activity));
+            next = answer.next_token;
+            let told = launched(&activities);
+            if next.is_none() || of.iter().all(|id| told.contains_key(id)) {
+                break;
+            }
+        }
+        Ok(activities)
     }
 
     async fn set_protection(&self, protected: bool) -> Result<(), Refusal> {

@@ -1,6 +1,7 @@
 //! A group of one instance in memory that refuses what AWS refuses: the double for tests of `watch`.
 //! `tests/contracts` holds it and the adapter to one suite.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -137,7 +138,7 @@ impl Group for FakeGroup {
         })
     }
 
-    async fn describe_activities(&self) -> Result<Vec<Activity>, Refusal> {
+    async fn describe_activities(&self, _: &BTreeSet<String>) -> Result<Vec<Activity>, Refusal> {
         let launch = |member: &Member| {
             let is_held = member.state == AwsState::PendingWait;
             Activity {

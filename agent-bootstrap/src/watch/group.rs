@@ -1,5 +1,7 @@
 //! The group as `watch` needs it: a port, its adapter is `autoscaling.rs`, its double `fake_group.rs`.
 
+use std::collections::BTreeSet;
+
 use lifecycle::AwsState;
 use lifecycle::boots::Activity;
 pub use lifecycle::{Refusal, Size};
@@ -35,11 +37,14 @@ pub trait Group {
     /// When the group does not tell.
     fn describe_rollout(&self) -> impl Future<Output = Result<Rollout, Refusal>>;
 
-    /// What the group has done of late, the last first.
+    /// What the group has done of late, the last first: as far back as it takes to tell of the launches of these instances.
     ///
     /// # Errors
     /// When the group does not tell.
-    fn describe_activities(&self) -> impl Future<Output = Result<Vec<Activity>, Refusal>>;
+    fn describe_activities(
+        &self,
+        of: &BTreeSet<String>,
+    ) -> impl Future<Output = Result<Vec<Activity>, Refusal>>;
 
     /// Takes or drops protection from scale-in.
     ///

@@ -1,9 +1,10 @@
 //! The jobs that run here, kept in a file so that a restarted `watch` still knows them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
+use lifecycle::rollout::SettingsSeen;
 use lifecycle::{Observed, State, Word};
 use serde::{Deserialize, Serialize};
 
@@ -32,9 +33,9 @@ pub struct Memory {
     pub jobs: BTreeMap<String, Job>,
     /// Since when nothing runs.
     pub idle_since: Timestamp,
-    /// Instances in service when the settings were last seen as they were at boot; none before that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub elders: Option<BTreeSet<String>>,
+    /// What was seen of the settings by reference.
+    #[serde(default)]
+    pub settings: SettingsSeen,
     /// The operator's last word.
     #[serde(default)]
     pub word: Word,
@@ -60,7 +61,7 @@ impl Memory {
             state: State::Booting,
             jobs: BTreeMap::new(),
             idle_since: now,
-            elders: None,
+            settings: SettingsSeen::default(),
             word: Word::Serve,
             served: false,
             agents_told: false,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
-use lifecycle::rollout::{Newer, SettingsNews};
+use lifecycle::rollout::Newer;
 use lifecycle::{Action, Observed, Outcome, Policy, Record, Refusal, State, Step, Word, decide};
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,6 +15,7 @@ use super::metadata::Metadata;
 use super::protocol::{Answer, Request, Status};
 use super::server::Call;
 use super::settings::NewestSettings;
+use super::updates::Updates;
 use crate::disk::decide::Activity;
 use crate::disk::guard::KeeperEnd;
 use crate::failure::Failure;
@@ -79,6 +80,7 @@ pub struct Keeper<G, M, S> {
     waiting: Vec<Waiting>,
     agents: Agents,
     looks: u32,
+    updates: Updates,
 }
 
 impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
@@ -94,7 +96,8 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
         seen.idle_since = seen.idle_since.min(now);
         seen.logs_told = seen.logs_told.map(|at| at.min(now));
         let (waiting, agents) = (Vec::new(), Agents::default());
-        Ok(Self { ports, orders, memory, seen, waiting, agents, looks: 0 })
+        let updates = Updates::new(&orders.instance, orders.policy.update_concurrency);
+        Ok(Self { ports, orders, memory, seen, waiting, agents, looks: 0, updates })
     }
 
     /// Keeps the instance until `stop`: looks at every interval, answers calls as they come.
@@ -355,21 +358,13 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
         self.each_agent(|units, agent| units.cancel(agent.number))
     }
 
-    /// Settings that cannot be read (or would not boot) are unknown: nobody leaves for their sake.
     async fn look_for_update(&mut self) -> Result<Option<Newer>, Refusal> {
-        let changed = self.ports.settings.have_changed().await;
-        let rollout = self.ports.group.describe_rollout().await?;
-        match &changed {
-            Ok(false) => self.memory.elders = Some(rollout.in_service()),
-            Ok(true) => {}
-            Err(failure) => {
-                self.say(&serde_json::json!({ "settings": "unknown", "failed": failure.message }))
-            }
+        let (group, settings) = (&self.ports.group, &self.ports.settings);
+        let seen = self.updates.look(group, settings, &mut self.memory.settings).await?;
+        if let Some(failure) = seen.unknown {
+            self.say(&serde_json::json!({ "settings": "unknown", "failed": failure.message }));
         }
-        // A change before the first look: all that are there may have the old ones.
-        let elders = self.memory.elders.get_or_insert_with(|| rollout.in_service());
-        let settings = SettingsNews { changed: changed.unwrap_or(false), elders };
-        Ok(rollout.turn_of(&self.orders.instance, settings, self.orders.policy.update_concurrency))
+        Ok(seen.turn)
     }
 
     /// The job is remembered before its hook hears of it: a `watch` that ends in between must not forget it.

@@ -110,6 +110,7 @@ fn update(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Step> {
             let why = match newer {
                 Newer::Template => "the group names a newer launch template",
                 Newer::Settings => "the settings have changed",
+                Newer::Place => "a younger instance is outdated, and cannot go before this one",
             };
             step(Action::Drain(Reason::Update), why)
         }

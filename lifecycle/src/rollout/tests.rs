@@ -14,13 +14,25 @@ fn group(wanted: &str, peers: &[Peer]) -> Rollout {
     Rollout { min: 0, desired: 2, template: version(wanted), peers: peers.to_vec() }
 }
 
-fn ids(of: &[&str]) -> BTreeSet<String> {
-    of.iter().map(|id| (*id).to_owned()).collect()
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn settings(changed: bool) -> SettingsSeen {
+    SettingsSeen { changed, ..SettingsSeen::default() }
+}
+
+/// The turn of an instance whose elders are those whose ids come before its own.
+fn turn_with(rollout: &Rollout, id: &str, settings: &SettingsSeen, at_once: u32) -> Option<Newer> {
+    let elders = rollout.elders_of(id, &BTreeMap::new());
+    let turn = rollout.turn_of(id, settings, &elders, at_once);
+    assert!(turn.is_none() || rollout.concerns(id, settings), "{rollout:?}");
+    turn
 }
 
 /// The turn of `i-1` where no settings changed.
 fn turn(rollout: &Rollout, at_once: u32) -> Option<Newer> {
-    rollout.turn_of("i-1", SettingsNews { changed: false, elders: &BTreeSet::new() }, at_once)
+    turn_with(rollout, "i-1", &settings(false), at_once)
 }
 
 #[test]
@@ -32,7 +44,10 @@ fn an_outdated_instance_goes_when_the_group_is_complete_and_it_is_the_first() {
         ("alone outdated", pair(new.clone()), true),
         ("first of two", pair(peer("i-2", InService, "9")), true),
         ("second of two", pair(peer("i-0", InService, "9")), false),
-        ("another is older", pair(peer("i-2", InService, "8")), false),
+        ("an elder is older", pair(peer("i-0", InService, "8")), false),
+        ("a younger one is older, after a step back", pair(peer("i-2", InService, "8")), true),
+        ("an elder is current, after a step back", pair(peer("i-0", InService, "10")), false),
+        ("an elder was put there by hand", pair(Peer { template: None, ..peer("i-0", InService, "") }), true),
         ("current", group("9", &[old.clone(), new.clone()]), false),
         ("newer than the group", group("8", &[old.clone(), new.clone()]), false),
         ("latest", group("$Latest", &[old.clone(), new.clone()]), false),
@@ -66,19 +81,76 @@ fn as_many_go_at_once_as_the_stack_allows() {
 }
 
 #[test]
-fn changed_settings_make_those_outdated_that_were_there_before() {
+fn an_instance_makes_room_for_a_younger_one_that_is_outdated() {
+    let cases = [
+        ("a younger one is outdated", vec![peer("i-1", InService, "10"), peer("i-2", InService, "9")], true),
+        ("an elder one is", vec![peer("i-1", InService, "10"), peer("i-0", InService, "9")], false),
+        (
+            "a younger one leaves",
+            vec![peer("i-1", InService, "10"), peer("i-2", TerminatingWait, "9")],
+            false,
+        ),
+        (
+            "the group is not complete",
+            vec![peer("i-1", InService, "10"), peer("i-2", InService, "9"), peer("i-3", Pending, "10")],
+            false,
+        ),
+    ];
+    for (name, peers, expected) in cases {
+        let desired = i32::try_from(peers.len()).unwrap();
+        let seen = turn(&Rollout { desired, ..group("10", &peers) }, 1);
+        assert_eq!(seen, expected.then_some(Newer::Place), "{name}");
+    }
+}
+
+#[test]
+fn changed_settings_make_all_outdated_that_were_launched_before() {
     let same = |id: &str| peer(id, InService, "1");
     let rollout = group("1", &[same("i-1"), same("i-0")]);
-    let turn =
-        |changed, elders: &[&str]| rollout.turn_of("i-1", SettingsNews { changed, elders: &ids(elders) }, 1);
-    assert_eq!(turn(false, &["i-0", "i-1"]), None);
-    assert_eq!(turn(true, &["i-1"]), Some(Newer::Settings), "the other came later: it has the new ones");
-    assert_eq!(turn(true, &["i-0", "i-1"]), None, "the other goes first");
-    assert_eq!(turn(true, &["i-gone"]), Some(Newer::Settings));
-    let both = group("2", &[same("i-1"), peer("i-0", InService, "2")]);
-    let elders = ids(&["i-0", "i-1"]);
-    let settings = SettingsNews { changed: true, elders: &elders };
-    assert_eq!(both.turn_of("i-1", settings, 1), Some(Newer::Template), "the older version goes first");
+    assert_eq!(turn_with(&rollout, "i-1", &settings(false), 1), None);
+    assert_eq!(turn_with(&rollout, "i-0", &settings(true), 1), Some(Newer::Settings), "the other came later");
+    assert_eq!(turn_with(&rollout, "i-1", &settings(true), 1), None, "the other goes first");
+    assert_eq!(turn_with(&rollout, "i-1", &settings(true), 2), Some(Newer::Settings));
+    let both = group("2", &[same("i-1"), peer("i-2", InService, "2")]);
+    assert_eq!(turn_with(&both, "i-1", &settings(true), 1), Some(Newer::Template), "one reason is enough");
+}
+
+#[test]
+fn settings_that_were_taken_back_leave_those_who_may_have_them() {
+    let serve = |ids: &[&str]| group("1", &ids.iter().map(|id| peer(id, InService, "1")).collect::<Vec<_>>());
+    let mut seen = SettingsSeen::default();
+    let mut look = |changed, rollout: &Rollout| {
+        seen.look("i-1", changed, rollout);
+        seen.others.iter().cloned().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(look(false, &serve(&["i-0", "i-1"])), "");
+    assert_eq!(look(true, &serve(&["i-0", "i-1"])), "");
+    let mut came = serve(&["i-0", "i-1", "i-2"]);
+    came.peers.push(peer("i-3", Pending, "1"));
+    assert_eq!(look(true, &came), "");
+    assert_eq!(look(false, &came), "i-2 i-3", "who boots just now may have read them, too");
+    assert_eq!(look(false, &serve(&["i-1", "i-3", "i-4"])), "i-3", "who came later has not");
+    assert_eq!(look(false, &serve(&["i-1", "i-4"])), "");
+
+    let rollout = serve(&["i-1", "i-2"]);
+    let with = |id: &str| SettingsSeen { others: [id.to_owned()].into(), ..SettingsSeen::default() };
+    assert_eq!(turn_with(&rollout, "i-1", &with("i-2"), 1), Some(Newer::Place));
+    assert_eq!(turn_with(&rollout, "i-2", &with("i-1"), 1), None, "an elder goes by itself");
+    let kept: SettingsSeen = serde_json::from_str(&serde_json::to_string(&with("i-2")).unwrap()).unwrap();
+    assert_eq!(kept, with("i-2"));
+}
+
+#[test]
+fn elders_are_those_whose_launch_began_before() {
+    let rollout = group("1", &["i-1", "i-2", "i-3", "i-4"].map(|id| peer(id, InService, "1")));
+    let launched = [("i-1", 20), ("i-3", 10), ("i-4", 20)];
+    let launched = launched.into_iter().map(|(id, second)| (id.to_owned(), at(second))).collect();
+    let elders = |id: &str| rollout.elders_of(id, &launched).into_iter().collect::<Vec<_>>().join(" ");
+    assert_eq!(
+        ["i-1", "i-2", "i-3", "i-4"].map(elders),
+        ["i-2 i-3", "", "i-2", "i-1 i-2 i-3"],
+        "unknown is long ago, and of two launched together the id decides"
+    );
 }
 
 #[test]
@@ -118,52 +190,10 @@ proptest! {
             .map(|(n, (state, own))| peer(&format!("i-{n}"), state, &own.to_string()))
             .collect();
         let rollout = Rollout { desired, ..group("3", &peers) };
-        let elders = rollout.in_service();
-        let settings = SettingsNews { changed, elders: &elders };
-        let turns = peers.iter().filter(|peer| rollout.turn_of(&peer.id, settings, at_once).is_some()).count();
+        let turn = |peer: &&Peer| turn_with(&rollout, &peer.id, &settings(changed), at_once).is_some();
+        let turns = peers.iter().filter(turn).count();
         let stay = peers.iter().filter(|peer| [InService, Standby].contains(&peer.state)).count();
         let missing = usize::try_from(desired).unwrap().saturating_sub(stay);
         prop_assert!(turns <= (at_once as usize).saturating_sub(missing));
-    }
-
-    /// A whole roll, each instance deciding for itself from an answer, with another version in the middle of it.
-    #[test]
-    fn a_roll_replaces_all_and_never_takes_more_at_once(
-        count in 1..7usize,
-        at_once in 1..4u32,
-        moves in proptest::collection::vec((0..7usize, 0..3u8), 200..400),
-        again in 0..120usize,
-    ) {
-        let mut rollout = Rollout { desired: i32::try_from(count).unwrap(), ..group("2", &[]) };
-        rollout.peers = (0..count).map(|n| peer(&format!("i-{}", (n * 5) % 7), InService, "1")).collect();
-        let mut draining = BTreeSet::new();
-        let mut next = 0;
-        let mut wanted = "2";
-        for (round, (which, what)) in moves.into_iter().enumerate() {
-            if round == again {
-                wanted = "3";
-                rollout.template = version(wanted);
-            }
-            let Some(chosen) = rollout.peers.get(which % rollout.peers.len()).cloned() else { continue };
-            let settings = SettingsNews { changed: false, elders: &BTreeSet::new() };
-            match what {
-                0 if rollout.turn_of(&chosen.id, settings, at_once).is_some() => {
-                    draining.insert(chosen.id.clone());
-                }
-                1 if draining.remove(&chosen.id) => {
-                    rollout.peers.retain(|peer| peer.id != chosen.id);
-                    // New ids come before and after the old ones.
-                    next += 1;
-                    rollout.peers.push(peer(&format!("i-{}{next}", (next * 3) % 10), Pending, wanted));
-                }
-                2 if chosen.state == Pending => {
-                    let found = rollout.peers.iter_mut().find(|peer| peer.id == chosen.id).unwrap();
-                    found.state = InService;
-                }
-                _ => {}
-            }
-            let pending = rollout.peers.iter().filter(|peer| peer.state == Pending).count();
-            prop_assert!(draining.len() + pending <= at_once as usize, "{draining:?} of {rollout:?}");
-        }
     }
 }

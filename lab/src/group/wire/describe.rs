@@ -120,15 +120,20 @@ pub(super) fn instances(groups: &GroupMap, params: &Params) -> Xml {
 pub(super) fn activities(groups: &GroupMap, params: &Params) -> Xml {
     let name = params.get("AutoScalingGroupName");
     let ids = members(params, "ActivityIds");
-    let most = params.get("MaxRecords").and_then(|n| n.parse().ok()).unwrap_or(100);
+    let number = |field: &str| params.get(field).and_then(|n| n.parse().ok());
+    let (from, most) = (number("NextToken").unwrap_or(0), number("MaxRecords").unwrap_or(100));
     let found = groups
         .values()
         .filter(|g| name.is_none_or(|n| *n == g.definition.name))
         .flat_map(|g| g.activities.iter().rev().map(|a| (&g.definition.name, a)))
-        .filter(|(_, a)| ids.is_empty() || ids.contains(&a.id.as_str()))
-        .take(most)
-        .map(|(group, a)| activity(group, a));
-    Xml::Fields(vec![("Activities", Xml::List(found.collect()))])
+        .filter(|(_, a)| ids.is_empty() || ids.contains(&a.id.as_str()));
+    let mut left = found.skip(from);
+    let page = left.by_ref().take(most).map(|(group, a)| activity(group, a)).collect();
+    let mut fields = vec![("Activities", Xml::List(page))];
+    if left.next().is_some() {
+        fields.push(("NextToken", Xml::text(from + most)));
+    }
+    Xml::Fields(fields)
 }
 
 pub(super) fn activity(group: &str, activity: &Activity) -> Xml {

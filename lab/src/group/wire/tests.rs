@@ -126,6 +126,28 @@ fn a_terminated_instance_waits_for_its_hook_and_the_history_says_so() {
 }
 
 #[test]
+fn the_history_is_told_in_pages_the_last_first() {
+    let mut groups = one_group();
+    for id in ["i-0", "i-1"] {
+        let end = [("InstanceId", id), ("ShouldDecrementDesiredCapacity", "false")];
+        call(&mut groups, "TerminateInstanceInAutoScalingGroup", &end).unwrap();
+    }
+    let mut page = |from: &str| {
+        let asked = [("AutoScalingGroupName", "g"), ("MaxRecords", "1"), ("NextToken", from)];
+        call(&mut groups, "DescribeScalingActivities", &asked).unwrap()
+    };
+    let first = page("0");
+    assert!(first.contains("Terminating EC2 instance: i-1") && !first.contains("i-0"), "{first}");
+    assert!(first.contains("<NextToken>1</NextToken>"), "{first}");
+    let second = page("1");
+    assert!(second.contains("Terminating EC2 instance: i-0") && !second.contains("i-1"), "{second}");
+    let count = groups["g"].activities.len();
+    let last = [("AutoScalingGroupName", "g"), ("NextToken", &*(count - 1).to_string())];
+    let last = call(&mut groups, "DescribeScalingActivities", &last).unwrap();
+    assert!(!last.contains("NextToken"), "{last}");
+}
+
+#[test]
 fn a_mixed_group_names_its_launch_template_in_its_policy_alone() {
     let mut groups = one_group();
     let described = |groups: &mut GroupMap| call(groups, "DescribeAutoScalingGroups", &[]).unwrap();
