@@ -355,7 +355,9 @@ impl World {
                 lock(&self.aws).groups.iter().map(|g| g.desired.max(g.capacity() as u32)).sum::<u32>();
             let at = now + scaler.skew;
             let ticked = tick(&self.order, &api, &mut scaler.groups, &NoMetrics, at).now_or_never();
-            ticked.expect("no port waits");
+            let outcome = ticked.expect("no port waits");
+            let replays = outcome.record.is_none_or(|record| record.replay().is_ok());
+            assert!(replays, "{}: a record comes to another plan", self.told);
             let mut aws = lock(&self.aws);
             self.transitions += u64::from(std::mem::take(&mut aws.new_writes));
             let after = aws.groups.iter().map(|group| group.desired).sum::<u32>();
