@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lab::group::model::{Activity, ActivityStatus, Group};
+use lab::group::model::{Activity, ActivityStatus, Group, Lifecycle};
 use lab::lab::LabOptions;
 use serde_json::Value;
 
@@ -118,11 +118,11 @@ async fn another_launch_template_is_tried_at_once() {
     scene.lab.stop().await.unwrap();
 }
 
-/// A group that AWS itself keeps at its minimum: nobody ticks. Its instances need a script that is not there.
-async fn minimum(size: &str, probe_after: &str) -> Scene {
+/// A group that AWS itself keeps at such a size: nobody ticks. Its instances need a script that is not there.
+async fn kept_by_aws(size: (&str, &str), probe_after: &str) -> Scene {
     let environment = vec![("TIDEMARK_PROBE_AFTER".to_owned(), probe_after.to_owned())];
     let options = LabOptions { instance_environment: environment, ..LabOptions::default() };
-    Scene::of(options, &[("MinSize", size), ("MaxSize", "2"), ("Settings", SETTINGS)]).await
+    Scene::of(options, &[size, ("MaxSize", "2"), ("Settings", SETTINGS)]).await
 }
 
 fn console(scene: &Scene, launch: &Activity) -> String {
@@ -131,7 +131,7 @@ fn console(scene: &Scene, launch: &Activity) -> String {
 
 #[tokio::test]
 async fn what_the_minimum_launches_again_is_tried_one_at_a_time_and_all_come_once_it_is_mended() {
-    let scene = minimum("2", "15").await;
+    let scene = kept_by_aws(("MinSize", "2"), "15").await;
     let launched = |g: &Group| -> Vec<Activity> {
         g.activities.iter().filter(|a| a.description.starts_with("Launching")).cloned().collect()
     };
@@ -177,8 +177,31 @@ async fn what_the_minimum_launches_again_is_tried_one_at_a_time_and_all_come_onc
 }
 
 #[tokio::test]
+async fn a_warm_pool_whose_instances_cannot_boot_is_not_filled_for_ever() {
+    let scene = kept_by_aws(("WarmPoolSize", "1"), "15").await;
+    let group = scene.group_until(|g| launches(g) == 3).await;
+    let third = group.activities.iter().rfind(|a| a.description.starts_with("Launching")).unwrap();
+    assert!(third.description.contains("into warm pool"), "{third:?}");
+    let begun = Instant::now();
+    while !console(&scene, third)
+        .contains("3 boots in a row failed and the group repeats them: its launch is held")
+    {
+        assert!(begun.elapsed() < PATIENCE, "{}", console(&scene, third));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    script(&scene, "#!/bin/sh\nexit 0\n").await;
+    let prepared = |g: &Group| g.members.iter().any(|m| m.lifecycle == Lifecycle::WarmedStopped);
+    let group = scene.group_until(prepared).await;
+    let held = group.activities.iter().find(|a| a.id == third.id).unwrap();
+    let held = held.end.unwrap().duration_since(held.start);
+    assert!(held.as_secs() >= 15 && launches(&group) == 4, "held for {held:#}: {:?}", group.activities);
+    scene.lab.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn pauses_make_launches_few_where_only_aws_launches() {
-    let (with, without) = tokio::join!(minimum("1", "30"), minimum("1", "0"));
+    let (with, without) =
+        tokio::join!(kept_by_aws(("MinSize", "1"), "30"), kept_by_aws(("MinSize", "1"), "0"));
     let (group, storm) = tokio::join!(
         with.group_until(|g| failed_boots(g) == 2 && launches(g) == 3),
         without.group_until(|g| failed_boots(g) == 6)
