@@ -111,10 +111,9 @@ impl Around {
         let mut child = self.command(programs, "lambda").spawn().expect("the program starts");
         let asked = self.asked.recv_timeout(Duration::from_secs(10)).expect("it asks for work");
         self.answered.recv_timeout(Duration::from_secs(10)).expect("it ends an invocation well");
+        self.asked.recv_timeout(Duration::from_secs(10)).expect("it asks for more");
         let rss_kib = largest_rss_kib(&child);
         end(&mut child);
-        // Questions that came after the answer.
-        let _ = self.asked.try_iter().count();
         Once { took: asked - began, rss_kib }
     }
 
@@ -142,8 +141,11 @@ fn end(child: &mut Child) {
 
 /// The first invocation is handed out at once, a second one never.
 async fn next(State(served): State<Served>) -> Response {
-    let _ = served.asked.send(Instant::now());
-    if std::mem::take(&mut *lock(&served.invocations)) == 0 {
+    let now = Instant::now();
+    // Before the question is heard of: the next process may be given one then.
+    let given = std::mem::take(&mut *lock(&served.invocations));
+    let _ = served.asked.send(now);
+    if given == 0 {
         std::future::pending::<()>().await;
     }
     let headers = [
