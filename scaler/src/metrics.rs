@@ -7,7 +7,7 @@ use aws::cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 use aws::{CallError, Session, cloudwatch};
 use jiff::Timestamp;
 
-use crate::tick::{Counts, Metrics, Problem};
+use crate::tick::{Counts, Metrics, Problem, Troubles};
 
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "Buildkite";
@@ -31,10 +31,10 @@ impl Metrics for CloudWatchMetrics {
         &self,
         queue: &str,
         counts: &Counts,
-        boots_failing: u64,
+        troubles: Troubles,
         at: Timestamp,
     ) -> Result<(), Problem> {
-        let data = data(queue, counts, boots_failing, at);
+        let data = data(queue, counts, troubles, at);
         self.client
             .put_metric_data()
             .namespace(NAMESPACE)
@@ -47,7 +47,7 @@ impl Metrics for CloudWatchMetrics {
 }
 
 /// Names and values. Percentages and counts come from one answer of the CI, so they fit together.
-fn values(counts: &Counts, boots_failing: u64) -> [(&'static str, f64, StandardUnit); 9] {
+fn values(counts: &Counts, troubles: Troubles) -> [(&'static str, f64, StandardUnit); 10] {
     let Counts { jobs, agents, .. } = counts;
     // Far below 2^53, where f64 still counts exactly.
     #[expect(clippy::cast_precision_loss, reason = "counts of jobs, agents and boots")]
@@ -62,12 +62,13 @@ fn values(counts: &Counts, boots_failing: u64) -> [(&'static str, f64, StandardU
         ("BusyAgentCount", count(agents.busy), StandardUnit::Count),
         ("TotalAgentCount", count(agents.total), StandardUnit::Count),
         ("BusyAgentPercentage", busy, StandardUnit::Percent),
-        ("BootsFailing", count(boots_failing), StandardUnit::Count),
+        ("BootsFailing", count(troubles.boots_failing), StandardUnit::Count),
+        ("CapacityShort", count(troubles.capacity_short), StandardUnit::Count),
     ]
 }
 
 /// Each metric twice: by `Queue`, and by `Org` and `Queue`, since two organizations may have a queue of one name.
-fn data(queue: &str, counts: &Counts, boots_failing: u64, at: Timestamp) -> Vec<MetricDatum> {
+fn data(queue: &str, counts: &Counts, troubles: Troubles, at: Timestamp) -> Vec<MetricDatum> {
     let by_queue = Dimension::builder().name("Queue").value(queue).build();
     let by_org = Dimension::builder().name("Org").value(&counts.organization).build();
     let when = u64::try_from(at.as_second()).unwrap_or(0);
@@ -75,7 +76,7 @@ fn data(queue: &str, counts: &Counts, boots_failing: u64, at: Timestamp) -> Vec<
     [vec![by_queue.clone()], vec![by_org, by_queue]]
         .into_iter()
         .flat_map(|dimensions| {
-            values(counts, boots_failing).map(|(name, value, unit)| {
+            values(counts, troubles).map(|(name, value, unit)| {
                 MetricDatum::builder()
                     .metric_name(name)
                     .set_dimensions(Some(dimensions.clone()))
@@ -103,22 +104,23 @@ mod tests {
             agents: Agents { idle: 1, busy: 3, total: 4 },
             poll_after: None,
         };
-        let lines: Vec<String> = data("default", &counts, 4, Timestamp::UNIX_EPOCH)
-            .iter()
-            .map(|d| {
-                let dimensions: Vec<String> = d
-                    .dimensions()
-                    .iter()
-                    .map(|d| format!("{}={}", d.name().unwrap_or(""), d.value().unwrap_or("")))
-                    .collect();
-                format!(
-                    "{} {} {}",
-                    dimensions.join(","),
-                    d.metric_name().unwrap_or(""),
-                    d.value().unwrap_or(-1.0)
-                )
-            })
-            .collect();
+        let lines: Vec<String> =
+            data("default", &counts, Troubles { boots_failing: 4, capacity_short: 7 }, Timestamp::UNIX_EPOCH)
+                .iter()
+                .map(|d| {
+                    let dimensions: Vec<String> = d
+                        .dimensions()
+                        .iter()
+                        .map(|d| format!("{}={}", d.name().unwrap_or(""), d.value().unwrap_or("")))
+                        .collect();
+                    format!(
+                        "{} {} {}",
+                        dimensions.join(","),
+                        d.metric_name().unwrap_or(""),
+                        d.value().unwrap_or(-1.0)
+                    )
+                })
+                .collect();
         insta::assert_snapshot!(lines.join("\n"));
     }
 
@@ -131,6 +133,6 @@ mod tests {
             agents: Agents::default(),
             poll_after: None,
         };
-        assert!(values(&counts, 0).iter().all(|(_, value, _)| *value == 0.0));
+        assert!(values(&counts, Troubles::default()).iter().all(|(_, value, _)| *value == 0.0));
     }
 }

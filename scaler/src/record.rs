@@ -99,6 +99,17 @@ impl Inputs {
         let shares = shares(needed(policy, &jobs), self.wanted.most, &known);
         shares.into_iter().zip(&known).map(|(share, group)| Some(decide(policy, share, group))).collect()
     }
+
+    /// Instances that jobs need beyond what the groups may have (their maximum, the brake), or can get (AWS does not
+    /// deliver). Nothing that is unknown is short.
+    #[must_use]
+    pub fn capacity_short(&self) -> u64 {
+        let known: Option<Vec<Capacity>> = self.weighed().into_iter().collect();
+        let Some((jobs, known)) = self.jobs.zip(known) else { return 0 };
+        let reach = |group: &Capacity| u64::from(if group.short { group.live } else { group.limit() });
+        let reach: u64 = known.iter().map(reach).sum();
+        u64::from(needed(&self.wanted.policy, &jobs)).saturating_sub(reach.min(self.wanted.most.into()))
+    }
 }
 
 /// One tick, as it is written down: one JSON line.

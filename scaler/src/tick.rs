@@ -79,14 +79,23 @@ pub trait Group {
     fn set_desired(&self, desired: u32) -> impl Future<Output = Result<(), Problem>> + Send;
 }
 
+/// What troubles the groups of a queue; nothing when all is well.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Troubles {
+    /// Boots in a row that failed, of the group that has most of them.
+    pub boots_failing: u64,
+    /// Instances that jobs need beyond what the groups may have, or can get.
+    pub capacity_short: u64,
+}
+
 /// Where metrics go.
 pub trait Metrics {
-    /// Publishes the counts of one queue at one time, and how many boots failed in a row.
+    /// Publishes the counts of one queue at one time, and what troubles its groups.
     fn publish(
         &self,
         queue: &str,
         counts: &Counts,
-        boots_failing: u64,
+        troubles: Troubles,
         at: Timestamp,
     ) -> impl Future<Output = Result<(), Problem>> + Send;
 }
@@ -231,7 +240,8 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
     let mut published = false;
     if let Some(counts) = counts.as_ref().filter(|_| order.publish && !order.dry_run) {
         let failed = groups.iter().map(|kept| kept.brake.in_a_row()).max().unwrap_or(0);
-        match metrics.publish(&order.queue, counts, failed as u64, at).await {
+        let troubles = Troubles { boots_failing: failed as u64, capacity_short: inputs.capacity_short() };
+        match metrics.publish(&order.queue, counts, troubles, at).await {
             Ok(()) => published = true,
             Err(problem) => problems.push(problem),
         }

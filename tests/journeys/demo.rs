@@ -8,10 +8,11 @@ use tokio::process::Command;
 use crate::containers;
 use crate::leftovers::leftovers;
 
-const METRICS: [&str; 9] = [
+const METRICS: [&str; 10] = [
     "BootsFailing",
     "BusyAgentCount",
     "BusyAgentPercentage",
+    "CapacityShort",
     "IdleAgentCount",
     "RunningJobsCount",
     "ScheduledJobsCount",

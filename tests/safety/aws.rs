@@ -7,7 +7,7 @@ use lab::group::model::{ActivityStatus, Definition, Group, Hook, Lifecycle, Temp
 use lifecycle::boots::{Activity, Boot, boots};
 use scaler::brake::Seen;
 use scaler::decide::Capacity;
-use scaler::tick::{Metrics, Problem};
+use scaler::tick::{Metrics, Problem, Troubles};
 
 /// How calls end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -202,7 +202,13 @@ fn activity(told: &lab::group::model::Activity) -> Activity {
 pub struct NoMetrics;
 
 impl Metrics for NoMetrics {
-    async fn publish(&self, _: &str, _: &scaler::tick::Counts, _: u64, _: Timestamp) -> Result<(), Problem> {
+    async fn publish(
+        &self,
+        _: &str,
+        _: &scaler::tick::Counts,
+        _: Troubles,
+        _: Timestamp,
+    ) -> Result<(), Problem> {
         Ok(())
     }
 }

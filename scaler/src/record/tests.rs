@@ -212,3 +212,34 @@ fn quiet_ticks_leave_no_record() {
     }
     assert!(matches!(at(Some((9, 9)), busy(3)).plan[0].unwrap().step, Step::ScaleOut { from: 3, to: 5 }));
 }
+
+#[test]
+fn what_no_group_may_have_or_can_get_is_short() {
+    let owed = Shortage::default();
+    let mut long_owed = owed;
+    let waits = Capacity { desired: 4, ..Capacity::default() };
+    let patience =
+        Patience { launch: SignedDuration::from_secs(60), retry_after: SignedDuration::from_secs(600) };
+    long_owed.note(&waits, patience, second(0));
+    let group = |max, live, shortage| {
+        let capacity =
+            Capacity { max, live, in_service: live, held: live, desired: live.max(4), ..Capacity::default() };
+        GroupSeen { name: "g".into(), known: Some(Known { capacity, shortage, boots_failing: None }) }
+    };
+    let unknown = GroupSeen { name: "g".into(), known: None };
+    let cases = [
+        ("within the maximum", 5, 100, vec![group(5, 0, owed)], 0),
+        ("past it", 7, 100, vec![group(5, 5, owed)], 2),
+        ("another group has room", 7, 100, vec![group(5, 5, owed), group(2, 0, owed)], 0),
+        ("past the maximum of all", 7, 6, vec![group(5, 5, owed), group(2, 0, owed)], 1),
+        ("AWS does not deliver", 5, 100, vec![group(5, 1, long_owed)], 4),
+        ("and another group does", 5, 100, vec![group(5, 1, long_owed), group(9, 0, owed)], 0),
+        ("unknown", 7, 100, vec![group(5, 5, owed), unknown], 0),
+    ];
+    for (name, scheduled, most, groups, short) in cases {
+        let wanted = Wanted { policy: Policy::of_need(1), most, patience };
+        let jobs = Some(Jobs { scheduled, ..Jobs::default() });
+        let inputs = Inputs { at: second(90), queue: "default".into(), wanted, jobs, groups };
+        assert_eq!(inputs.capacity_short(), short, "{name}");
+    }
+}

@@ -11,12 +11,12 @@ impl JobCounts for FixedCounts {
     }
 }
 
-pub struct FakeMetrics(pub Result<(), Problem>, pub Mutex<usize>, pub Mutex<u64>);
+pub struct FakeMetrics(pub Result<(), Problem>, pub Mutex<usize>, pub Mutex<Troubles>);
 
 impl Metrics for FakeMetrics {
-    async fn publish(&self, _: &str, _: &Counts, boots_failing: u64, _: Timestamp) -> Result<(), Problem> {
+    async fn publish(&self, _: &str, _: &Counts, troubles: Troubles, _: Timestamp) -> Result<(), Problem> {
         *self.1.lock().unwrap() += 1;
-        *self.2.lock().unwrap() = boots_failing;
+        *self.2.lock().unwrap() = troubles;
         self.0.clone()
     }
 }
@@ -195,7 +195,13 @@ async fn after_three_failed_boots_one_at_a_time_is_tried_until_one_gets_ready() 
     let step = async |groups: &mut [Kept<FakeGroup>; 1], n| {
         let outcome = tick(&order(), &FixedCounts(Ok(counts(3))), groups, &metrics, second(n)).await;
         assert_eq!(outcome.problems, []);
-        (groups[0].group.set().last().copied(), outcome.decisions[0].clone(), *metrics.2.lock().unwrap())
+        let troubles = *metrics.2.lock().unwrap();
+        assert_eq!(
+            troubles.capacity_short > 0,
+            troubles.boots_failing >= 3,
+            "what the brake holds back is short"
+        );
+        (groups[0].group.set().last().copied(), outcome.decisions[0].clone(), troubles.boots_failing)
     };
     assert_eq!(step(&mut groups, 0).await.0, Some(3));
     for (id, ended) in [("i-1", 30), ("i-2", 31)] {
