@@ -2,9 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use agent_bootstrap::layout::Layout;
+use agent_bootstrap::logs::position::PositionFile;
+use agent_bootstrap::logs::source::Position;
 use agent_bootstrap::units::process::Process;
 use lab::endpoint::faults::{Effect, Fault};
 use lab::group::model::Lifecycle;
@@ -126,8 +130,26 @@ async fn lines_arrive_once_and_in_order_through_faults_and_are_not_lost_by_a_kil
     scene.lab.stop().await.unwrap();
 }
 
+/// Waits until all that was said is known on the instance to be delivered: it may be in CloudWatch a while before.
+async fn acknowledged(scene: &Scene, id: &str) {
+    let layout = Layout::below(scene.lab.instances().folder(id));
+    let said =
+        std::fs::metadata(scene.lab.instances().folder(id).join("var/log/tidemark/talker.log")).unwrap();
+    let begun = Instant::now();
+    loop {
+        if let Some(Position::Files(files)) = PositionFile::of(&layout, id).read()
+            && files.values().any(|reached| (reached.inode, reached.offset) == (said.ino(), said.len()))
+        {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "never acknowledged");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Killed while it delivers: all lines arrive, and what comes twice was under way.
 async fn killed(scene: &Scene, id: &str, talker: &mut Talker) {
+    acknowledged(scene, id).await;
     let before = talker.all().len();
     for round in 0..4u64 {
         let slow = scene.lab.endpoint().faults().add(Fault::on(PUT, Effect::Delay(300 * round)));
