@@ -59,6 +59,8 @@ pub fn boots(activities: &[Activity]) -> Vec<Boot> {
             let ended = launch.end?;
             let boot = |ended, failure| Boot { instance: id.to_owned(), began: launch.start, ended, failure };
             match launch.status.as_str() {
+                // Prepared is not ready: only its way into service tells. Between two that fail there it says nothing.
+                "Successful" if launch.description.contains("into warm pool") => None,
                 "Successful" => Some(match taken_out.get(id) {
                     Some(end) if end.start.duration_since(ended) < EARLY => {
                         boot(end.start, Some("it was reported unhealthy soon after its launch".to_owned()))
@@ -175,6 +177,7 @@ mod tests {
             ("EC2 ended it", launch(": i-1", "Failed", 0, Some(9)), Some(true)),
             ("from the warm pool", launch(" from warm pool: i-1", "Successful", 0, Some(9)), Some(false)),
             ("into the warm pool", launch(" into warm pool: i-1", "Cancelled", 0, Some(9)), Some(true)),
+            ("only prepared", launch(" into warm pool: i-1", "Successful", 0, Some(9)), None),
             ("it boots", launch(": i-1", "MidLifecycleAction", 0, None), None),
             (
                 "no capacity",
