@@ -36,8 +36,6 @@ pub struct Aws {
     pub under_way: Vec<(Timestamp, usize, u32)>,
     /// Writes of scalers.
     pub writes: usize,
-    /// Those that were not counted as transitions yet.
-    pub new_writes: u32,
 }
 
 const LATE: SignedDuration = SignedDuration::from_secs(4);
@@ -135,7 +133,6 @@ impl scaler::tick::Group for Port {
         let mut aws = self.lock();
         let (now, index) = (aws.now, self.index);
         aws.writes += 1;
-        aws.new_writes += 1;
         let refused = |e: lab::group::requests::Refusal| Problem::new(1, e.to_string());
         match aws.calls {
             Calls::Fail => return Err(Problem::new(69, "AWS does not answer")),

@@ -6,13 +6,14 @@
 //! - [`aws`]: groups, and calls that fail, answer late, twice or from the past.
 //! - [`ci`]: jobs that wait, and who reads how many.
 //! - [`machine`]: one instance: its boot, its watch and its agents.
-//! - [`world`]: what happens, and time.
+//! - [`world`]: all of it together, and time; [`happenings`]: what happens to it.
 //! - [`small`]: the small case, explored wholly.
 //! - [`calm`]: what must hold when nothing happens any more.
 
 mod aws;
 mod calm;
 mod ci;
+mod happenings;
 mod machine;
 mod small;
 mod world;

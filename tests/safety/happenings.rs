@@ -1,0 +1,167 @@
+//! What happens to a world: jobs, faults, crashes, operators, EC2.
+
+use std::sync::Arc;
+
+use lifecycle::observed::Word;
+use rand::RngExt as _;
+
+use crate::aws::Calls;
+use crate::ci::Answers;
+use crate::machine::{Machine, Stage};
+use crate::world::{LONGEST_FAULT, World, lock, seconds};
+
+impl World {
+    /// Something, and the time after it.
+    pub fn happen(&mut self) {
+        self.transitions += 1;
+        match self.rng.random_range(0..100) {
+            0..30 => self.jobs_come(),
+            30..36 => self.calls_fail(),
+            36..41 => self.ci_fails(),
+            41..44 => self.metadata_fails(),
+            44..50 => self.someone_crashes(),
+            50..53 => self.operator_speaks(),
+            53..56 => self.operator_resizes(),
+            56..58 => self.operator_terminates(),
+            58..60 => self.spot_notice(),
+            60..61 => self.machine_dies(),
+            61..63 => self.good_image = !self.good_image,
+            63..65 => self.capacity = !self.capacity,
+            65..66 => self.template_changes(),
+            66..69 => self.job_slips_in(),
+            _ => {}
+        }
+        let pass = match self.rng.random_range(0..10) {
+            0..6 => self.rng.random_range(1..=5),
+            6..9 => self.rng.random_range(5..=60),
+            _ => self.rng.random_range(60..=900),
+        };
+        self.pass(seconds(pass));
+    }
+
+    fn jobs_come(&mut self) {
+        for _ in 0..self.rng.random_range(1..=6) {
+            let length = if self.rng.random_bool(0.05) { 7200 } else { 300 };
+            let length = seconds(self.rng.random_range(1..=length));
+            self.ci().scheduled.push(length);
+        }
+    }
+
+    /// May another fault begin? It lasts for so long at most.
+    fn fault(&mut self, longest: i64) -> bool {
+        let now = self.now();
+        let may = now >= self.fault_until + seconds(LONGEST_FAULT);
+        if may {
+            self.fault_until = now + seconds(self.rng.random_range(1..=longest));
+        }
+        may
+    }
+
+    pub fn end_faults(&mut self) {
+        self.aws().calls = Calls::Work;
+        self.metadata = true;
+    }
+
+    fn metadata_fails(&mut self) {
+        self.metadata = !self.fault(LONGEST_FAULT) && self.metadata;
+    }
+
+    fn calls_fail(&mut self) {
+        let calls = [Calls::Fail, Calls::LoseAnswers, Calls::Stale, Calls::Late, Calls::Twice];
+        let calls = calls[self.rng.random_range(0..calls.len())];
+        // Answers from long ago are not what AWS gives.
+        let longest = if calls == Calls::Stale { 30 } else { LONGEST_FAULT };
+        if !self.fault(longest) {
+            return;
+        }
+        let mut aws = self.aws();
+        aws.calls = calls;
+        aws.past = aws.groups.clone();
+    }
+
+    fn ci_fails(&mut self) {
+        let mut ci = lock(&self.ci);
+        ci.answers = match self.rng.random_range(0..3) {
+            0 => Answers::Now,
+            1 => Answers::Not,
+            _ => Answers::Stale(ci.jobs()),
+        };
+    }
+
+    fn someone_crashes(&mut self) {
+        if self.rng.random_bool(0.5) {
+            let which = self.rng.random_range(0..self.scalers.len());
+            self.scalers[which].groups = self.nothing_kept();
+            return;
+        }
+        let deeds = self.rng.random_range(0..3);
+        if let Some(machine) = self.any_machine() {
+            machine.falls_after = Some(deeds);
+        }
+    }
+
+    fn any_machine(&mut self) -> Option<&mut Machine> {
+        let count = self.machines.len();
+        let which = self.rng.random_range(0..count.max(1));
+        self.machines.values_mut().nth(which)
+    }
+
+    fn operator_speaks(&mut self) {
+        let words = [Word::Cordon, Word::Serve, Word::Serve, Word::Drain, Word::DrainNow];
+        let word = words[self.rng.random_range(0..words.len())];
+        if let Some(machine) = self.any_machine() {
+            machine.said(word);
+        }
+    }
+
+    fn operator_resizes(&mut self) {
+        let mut aws = lock(&self.aws);
+        let which = self.rng.random_range(0..aws.groups.len());
+        let now = aws.now;
+        let group = &mut aws.groups[which];
+        let desired = self.rng.random_range(group.definition.min..=group.definition.max);
+        group.set_desired(desired, now).expect("within its limits");
+        self.by_hand = true;
+    }
+
+    fn operator_terminates(&mut self) {
+        let decrement = self.rng.random_bool(0.5);
+        let Some((id, index)) = self.any_machine().map(|machine| (machine.id.clone(), machine.group)) else {
+            return;
+        };
+        let mut aws = self.aws();
+        let now = aws.now;
+        // One that is being launched cannot be decremented beneath the minimum: AWS says so.
+        let _ = aws.groups[index].terminate(&id, decrement, now);
+    }
+
+    fn spot_notice(&mut self) {
+        let at = self.now() + seconds(120);
+        if let Some(machine) = self.any_machine() {
+            machine.spot.get_or_insert(at);
+            machine.excused = true;
+        }
+    }
+
+    fn machine_dies(&mut self) {
+        let (aws, ci) = (Arc::clone(&self.aws), Arc::clone(&self.ci));
+        if let Some(machine) = self.any_machine().filter(|machine| machine.stage != Stage::Dead) {
+            machine.dies(&mut lock(&aws), &mut lock(&ci));
+        }
+    }
+
+    fn template_changes(&mut self) {
+        let mut aws = self.aws();
+        for group in &mut aws.groups {
+            let version: u32 = group.definition.template.version.parse().expect("a number");
+            group.definition.template.version = (version + 1).to_string();
+        }
+    }
+
+    pub fn job_slips_in(&mut self) {
+        let (now, ci) = (self.now(), Arc::clone(&self.ci));
+        for machine in self.machines.values_mut() {
+            machine.take_job(&mut lock(&ci), now, true);
+        }
+    }
+}
