@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use crate::config::Config;
 use crate::explain::command::{ExplainOptions, explain};
+use crate::gap::valid_for;
 use crate::group::AutoScalingGroup;
 use crate::job_counts::BuildkiteJobCounts;
 use crate::metrics::CloudWatchMetrics;
@@ -77,7 +78,7 @@ impl Scaler {
         let jobs = BuildkiteJobCounts::new(&config, &session);
         let groups = config.groups.iter();
         let groups = groups.map(|name| Kept::new(name, AutoScalingGroup::new(&session, name))).collect();
-        let metrics = CloudWatchMetrics::new(&session);
+        let metrics = CloudWatchMetrics::new(&session, valid_for(config.publish_every));
         Ok(Self { config, jobs, groups, metrics, published: None })
     }
 
@@ -89,13 +90,14 @@ impl Scaler {
 
     /// One tick; its decisions go to stdout, a JSON line for each group, and its record, if it was not quiet.
     pub async fn tick(&mut self, dry_run: bool) -> Outcome {
-        let due = pace::publication_due(self.published.map(|at| at.elapsed()));
+        let due = pace::publication_due(self.published.map(|at| at.elapsed()), self.config.publish_every);
         let order = Order {
             queue: self.config.queue.clone(),
             policy: self.config.policy,
             most: self.config.most,
             patience: self.config.patience,
             probe_after: self.config.probe_after,
+            mode: self.config.mode,
             dry_run,
             publish: self.config.publish && due,
         };

@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use secrecy::SecretString;
 
 use crate::decide::Policy;
+use crate::gap::ScalingMode;
 use crate::shortage::Patience;
 
 /// Where the CI's agent token comes from.
@@ -37,8 +38,12 @@ pub struct Config {
     pub probe_after: SignedDuration,
     /// The owner's wishes.
     pub policy: Policy,
+    /// Who changes desired capacity.
+    pub mode: ScalingMode,
     /// Publish metrics to CloudWatch.
     pub publish: bool,
+    /// From one publication to the next, at least.
+    pub publish_every: Duration,
     /// From one tick to the next.
     pub interval: Duration,
     /// How long one invocation of the Lambda function goes on ticking.
@@ -171,7 +176,18 @@ impl Config {
                 scale_in: !reader.flag("DISABLE_SCALE_IN", false),
                 scale_out: !reader.flag("DISABLE_SCALE_OUT", false),
             },
+            mode: reader.parsed("SCALING_MODE", ScalingMode::Direct, "direct or alarms", |text| match text {
+                "direct" => Some(ScalingMode::Direct),
+                "alarms" => Some(ScalingMode::Alarms),
+                _ => None,
+            }),
             publish: reader.flag("CLOUDWATCH_METRICS", true),
+            publish_every: reader.parsed(
+                "PUBLISH_EVERY",
+                Duration::from_secs(60),
+                "a duration like 60s",
+                duration,
+            ),
             interval: reader.parsed(
                 "LAMBDA_INTERVAL",
                 Duration::from_secs(10),
@@ -185,6 +201,11 @@ impl Config {
                 duration,
             ),
         };
+        if !config.mode.is_direct() && !config.publish {
+            let fault =
+                "SCALING_MODE is `alarms` and CLOUDWATCH_METRICS is false: alarms see nothing but metrics";
+            reader.faults.push(fault.to_owned());
+        }
         if reader.faults.is_empty() { Ok(config) } else { Err(Faults(reader.faults)) }
     }
 }
@@ -205,7 +226,8 @@ mod tests {
         assert!(config.policy.scale_in && config.policy.scale_out && config.publish);
         assert_eq!((config.groups.as_slice(), config.most), (&["g".to_owned()][..], u32::MAX));
         assert_eq!((config.patience.launch.as_secs(), config.patience.retry_after.as_secs()), (60, 600));
-        assert_eq!(config.probe_after.as_secs(), 60);
+        assert_eq!((config.probe_after.as_secs(), config.publish_every.as_secs()), (60, 60));
+        assert_eq!(config.mode, ScalingMode::Direct);
         assert_eq!((config.interval.as_secs(), config.invocation.as_secs()), (10, 50));
     }
 
@@ -225,10 +247,22 @@ mod tests {
             ("AGENTS_PER_INSTANCE", "0"),
             ("INCLUDE_WAITING", "maybe"),
             ("LAMBDA_INTERVAL", "soon"),
+            ("SCALING_MODE", "alarm"),
             ("BUILDKITE_AGENT_ENDPOINT", "ci.example"),
         ])
         .unwrap_err();
         insta::assert_snapshot!(faults.to_string());
+    }
+
+    #[test]
+    fn alarms_without_metrics_would_do_nothing() {
+        let of = |publish| {
+            let rest = [("ASG_NAME", "g"), ("BUILDKITE_AGENT_TOKEN", "t"), ("SCALING_MODE", "alarms")];
+            read(&[rest.as_slice(), &[("CLOUDWATCH_METRICS", publish)]].concat())
+        };
+        assert_eq!(of("true").unwrap().mode, ScalingMode::Alarms);
+        let fault = of("false").unwrap_err().to_string();
+        assert!(fault.starts_with("SCALING_MODE is `alarms` and CLOUDWATCH_METRICS is false"), "{fault}");
     }
 
     #[test]

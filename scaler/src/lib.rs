@@ -4,6 +4,7 @@
 //! - [`decide`]: pure. Policy and what was observed become a [`decide::Plan`] with its reason.
 //! - [`brake`]: pure. Boots that fail are not repeated for ever.
 //! - [`share`]: pure. Which group takes which part of the need; [`shortage`] remembers where AWS does not deliver.
+//! - [`gap`]: pure. Alarms mode: what is published so that CloudWatch alarms resize the groups.
 //! - [`tick`]: one observe-decide-apply over the three ports [`tick::JobCounts`], [`tick::Group`], [`tick::Metrics`].
 //! - [`record`]: pure. All that a tick decided from, and what came of it; [`explain`] tells it in plain words.
 //! - [`job_counts`], [`group`], [`metrics`]: the adapters (agent API, Auto Scaling, CloudWatch).
@@ -18,6 +19,7 @@ pub mod config;
 pub mod decide;
 pub mod explain;
 pub mod forecast;
+pub mod gap;
 pub mod group;
 pub mod job_counts;
 pub mod lambda;

@@ -16,13 +16,14 @@ pub const NAMESPACE: &str = "Buildkite";
 #[derive(Debug, Clone)]
 pub struct CloudWatchMetrics {
     client: cloudwatch::Client,
+    valid_for: Duration,
 }
 
 impl CloudWatchMetrics {
-    /// Publishes in the session's region.
+    /// Publishes in the session's region. An alarm may act on a gap for so long and no longer.
     #[must_use]
-    pub fn new(session: &Session) -> Self {
-        Self { client: session.cloudwatch() }
+    pub fn new(session: &Session, valid_for: Duration) -> Self {
+        Self { client: session.cloudwatch(), valid_for }
     }
 }
 
@@ -32,9 +33,11 @@ impl Metrics for CloudWatchMetrics {
         queue: &str,
         counts: &Counts,
         troubles: Troubles,
+        gaps: &[(String, i64)],
         at: Timestamp,
     ) -> Result<(), Problem> {
-        let data = data(queue, counts, troubles, at);
+        let mut data = data(queue, counts, troubles, at);
+        data.extend(gaps.iter().flat_map(|(group, gap)| gap_of(group, *gap, at, self.valid_for)));
         self.client
             .put_metric_data()
             .namespace(NAMESPACE)
@@ -71,8 +74,7 @@ fn values(counts: &Counts, troubles: Troubles) -> [(&'static str, f64, StandardU
 fn data(queue: &str, counts: &Counts, troubles: Troubles, at: Timestamp) -> Vec<MetricDatum> {
     let by_queue = Dimension::builder().name("Queue").value(queue).build();
     let by_org = Dimension::builder().name("Org").value(&counts.organization).build();
-    let when = u64::try_from(at.as_second()).unwrap_or(0);
-    let when = DateTime::from(SystemTime::UNIX_EPOCH + Duration::from_secs(when));
+    let when = time(at);
     [vec![by_queue.clone()], vec![by_org, by_queue]]
         .into_iter()
         .flat_map(|dimensions| {
@@ -87,6 +89,30 @@ fn data(queue: &str, counts: &Counts, troubles: Troubles, at: Timestamp) -> Vec<
             })
         })
         .collect()
+}
+
+fn time(at: Timestamp) -> DateTime {
+    let seconds = u64::try_from(at.as_second()).unwrap_or(0);
+    DateTime::from(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+/// A group's gap, and a zero at the time from which on no alarm shall act on it: where newer datapoints fail to come,
+/// CloudWatch takes older ones.
+fn gap_of(group: &str, gap: i64, at: Timestamp, valid_for: Duration) -> Vec<MetricDatum> {
+    let one = |value: f64, at: Timestamp| {
+        MetricDatum::builder()
+            .metric_name("CapacityGap")
+            .dimensions(Dimension::builder().name("AutoScalingGroupName").value(group).build())
+            .timestamp(time(at))
+            .unit(StandardUnit::Count)
+            .value(value)
+            .build()
+    };
+    // Far below 2^53, where f64 still counts exactly.
+    #[expect(clippy::cast_precision_loss, reason = "a count of instances")]
+    let now = one(gap as f64, at);
+    let over = at.checked_add(valid_for).ok().filter(|_| gap != 0);
+    std::iter::once(now).chain(over.map(|over| one(0.0, over))).collect()
 }
 
 #[cfg(test)]
@@ -122,6 +148,19 @@ mod tests {
                 })
                 .collect();
         insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn a_gap_is_followed_by_a_zero_that_voids_it() {
+        let of = |gap| {
+            let data = gap_of("ci-instances", gap, Timestamp::UNIX_EPOCH, Duration::from_secs(120));
+            let one =
+                |d: &MetricDatum| (d.timestamp().map_or(-1, DateTime::secs), d.value().unwrap_or(f64::NAN));
+            data.iter().map(one).collect::<Vec<_>>()
+        };
+        assert_eq!(of(-2), [(0, -2.0), (120, 0.0)]);
+        assert_eq!(of(5), [(0, 5.0), (120, 0.0)]);
+        assert_eq!(of(0), [(0, 0.0)]);
     }
 
     #[test]

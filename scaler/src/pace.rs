@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-/// CloudWatch charges by metric and a finer grain than a minute costs more than it shows.
-pub const PUBLISH_EVERY: Duration = Duration::from_secs(60);
-
 /// Seconds from now to the next read of the job counts: our interval, or longer if the CI's last answer asked for it.
 /// A later answer that asks for less brings it down again.
 #[must_use]
@@ -14,10 +11,11 @@ pub fn next_tick(interval: Duration, asked: Option<Duration>) -> Duration {
     asked.map_or(interval, |asked| asked.min(longest).max(interval))
 }
 
-/// Is a publication due, `since` the last one? A second's grace keeps a minutely schedule from skipping every other.
+/// Is a publication due, `since` the last one, where they go out `every` so often? A sixtieth's grace keeps a minutely
+/// schedule from skipping every other.
 #[must_use]
-pub fn publication_due(since: Option<Duration>) -> bool {
-    since.is_none_or(|since| since + Duration::from_secs(1) >= PUBLISH_EVERY)
+pub fn publication_due(since: Option<Duration>, every: Duration) -> bool {
+    since.is_none_or(|since| since + every / 60 >= every)
 }
 
 #[cfg(test)]
@@ -36,9 +34,9 @@ mod tests {
     #[test]
     fn metrics_go_out_at_most_once_a_minute() {
         let s = Duration::from_secs;
-        assert!(publication_due(None));
-        assert!(!publication_due(Some(s(10))));
-        assert!(!publication_due(Some(s(50))));
-        assert!(publication_due(Some(s(60))));
+        assert!(publication_due(None, s(60)));
+        assert!(!publication_due(Some(s(10)), s(60)));
+        assert!(!publication_due(Some(s(50)), s(60)));
+        assert!(publication_due(Some(s(60)), s(60)));
     }
 }

@@ -12,6 +12,7 @@ pub use moved::Moved;
 
 use crate::brake::Failing;
 use crate::decide::{Capacity, Jobs, Plan, Policy, Reason, decide, needed};
+use crate::gap::{ScalingMode, gaps};
 use crate::share::shares;
 use crate::shortage::{Patience, Shortage};
 
@@ -31,6 +32,9 @@ pub struct Wanted {
     pub most: u32,
     /// How long AWS may owe launches.
     pub patience: Patience,
+    /// Who changes desired capacity.
+    #[serde(default, skip_serializing_if = "ScalingMode::is_direct")]
+    pub mode: ScalingMode,
 }
 
 /// What is known of a group that was described.
@@ -98,6 +102,15 @@ impl Inputs {
         let policy = &self.wanted.policy;
         let shares = shares(needed(policy, &jobs), self.wanted.most, &known);
         shares.into_iter().zip(&known).map(|(share, group)| Some(decide(policy, share, group))).collect()
+    }
+
+    /// What is published of each group for the alarms, in alarms mode; what `plans` decided comes about by it.
+    #[must_use]
+    pub fn gaps(&self, plans: &[Option<Plan>]) -> Vec<Option<i64>> {
+        if self.wanted.mode.is_direct() {
+            return vec![None; plans.len()];
+        }
+        gaps(plans, &self.weighed(), self.wanted.most)
     }
 
     /// Instances that jobs need beyond what the groups may have (their maximum, the brake), or can get (AWS does not

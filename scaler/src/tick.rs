@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::brake::{Brake, Failing, Seen};
 use crate::decide::{Capacity, Jobs, Plan, Policy, Step};
+use crate::gap::ScalingMode;
 use crate::record::{GroupSeen, Inputs, Known, Moved, Record, Wanted};
 use crate::shortage::{Patience, Shortage};
 use lifecycle::boots::Boot;
@@ -90,12 +91,13 @@ pub struct Troubles {
 
 /// Where metrics go.
 pub trait Metrics {
-    /// Publishes the counts of one queue at one time, and what troubles its groups.
+    /// Publishes the counts of one queue at one time, what troubles its groups, and in alarms mode the gap of each.
     fn publish(
         &self,
         queue: &str,
         counts: &Counts,
         troubles: Troubles,
+        gaps: &[(String, i64)],
         at: Timestamp,
     ) -> impl Future<Output = Result<(), Problem>> + Send;
 }
@@ -113,6 +115,8 @@ pub struct Order {
     pub patience: Patience,
     /// After three failed boots, the pause before another one is tried.
     pub probe_after: SignedDuration,
+    /// Who changes desired capacity.
+    pub mode: ScalingMode,
     /// Decide and say, but change and publish nothing.
     pub dry_run: bool,
     /// Publish metrics in this tick.
@@ -121,7 +125,7 @@ pub struct Order {
 
 impl Order {
     fn wanted(&self) -> Wanted {
-        Wanted { policy: self.policy, most: self.most, patience: self.patience }
+        Wanted { policy: self.policy, most: self.most, patience: self.patience, mode: self.mode }
     }
 }
 
@@ -176,6 +180,9 @@ pub struct Decision {
     /// What was decided; absent when something was unknown, which changes nothing.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub step: Option<Step>,
+    /// In alarms mode: what is published, so that the group's alarms bring the step about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap: Option<i64>,
     /// Why, for people.
     pub reason: String,
     /// Were metrics published?
@@ -234,21 +241,24 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
         groups: seen,
     };
     let plans = inputs.decide();
-    if !order.dry_run {
+    let gaps = inputs.gaps(&plans);
+    if !order.dry_run && order.mode.is_direct() {
         apply(groups, &plans, &mut problems).await;
     }
     let mut published = false;
     if let Some(counts) = counts.as_ref().filter(|_| order.publish && !order.dry_run) {
         let failed = groups.iter().map(|kept| kept.brake.in_a_row()).max().unwrap_or(0);
         let troubles = Troubles { boots_failing: failed as u64, capacity_short: inputs.capacity_short() };
-        match metrics.publish(&order.queue, counts, troubles, at).await {
+        let named = groups.iter().zip(&gaps).filter_map(|(kept, gap)| Some((kept.name.clone(), (*gap)?)));
+        let named: Vec<(String, i64)> = named.collect();
+        match metrics.publish(&order.queue, counts, troubles, &named, at).await {
             Ok(()) => published = true,
             Err(problem) => problems.push(problem),
         }
     }
     let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    let decisions =
-        inputs.groups.iter().zip(inputs.weighed()).zip(&plans).map(|((group, capacity), plan)| {
+    let decisions = inputs.groups.iter().zip(inputs.weighed()).zip(plans.iter().zip(gaps)).map(
+        |((group, capacity), (plan, gap))| {
             let boots_failing = group.known.as_ref().and_then(|known| known.boots_failing.clone());
             Decision {
                 at,
@@ -261,11 +271,13 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
                 boots_failing,
                 needed: plan.map(|p| p.needed),
                 step: plan.map(|p| p.step),
+                gap,
                 reason: reason(plan.as_ref()),
                 published,
                 problems: told.clone(),
             }
-        });
+        },
+    );
     let decisions = decisions.collect();
     let record = Record::new(&inputs, &plans, moved, &told, order.dry_run);
     let record = (!record.is_quiet()).then_some(record);

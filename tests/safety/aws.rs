@@ -204,6 +204,7 @@ impl Metrics for NoMetrics {
         _: &str,
         _: &scaler::tick::Counts,
         _: Troubles,
+        _: &[(String, i64)],
         _: Timestamp,
     ) -> Result<(), Problem> {
         Ok(())

@@ -10,6 +10,7 @@ use lab::group::decide::{Step, reconcile};
 use lifecycle::policy::Policy;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+use scaler::gap::ScalingMode;
 use scaler::shortage::Patience;
 use scaler::tick::{Kept, Order, tick};
 
@@ -98,6 +99,7 @@ impl World {
             most,
             patience: Patience { launch: seconds(120), retry_after: seconds(600) },
             probe_after: seconds(60),
+            mode: ScalingMode::Direct,
             dry_run: false,
             publish: false,
         };

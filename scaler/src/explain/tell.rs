@@ -17,17 +17,19 @@ pub fn tell(record: &Record) -> Vec<String> {
         lines.push(format!("{}: nothing is changed while something is unknown", blind(inputs)));
     }
     let plans = inputs.groups.iter().zip(&record.plan);
-    let told = plans.clone().filter_map(|(group, plan)| {
+    let gaps = inputs.gaps(&record.plan);
+    let plans = plans.zip(gaps);
+    let told = plans.clone().filter_map(|((group, plan), gap)| {
         let plan = plan.as_ref().filter(|plan| plan.reason != Reason::Enough || plan.target().is_some())?;
-        Some(of_group(record, group, plan))
+        Some(of_group(record, group, plan, gap))
     });
     lines.extend(told);
     for (group, moved) in inputs.groups.iter().zip(&record.moved) {
         lines.extend(of_instances(moved).map(|moves| format!("{}: {moves}", group.name)));
     }
     if lines.is_empty() {
-        let steady = plans.filter_map(|(group, plan)| plan.as_ref().map(|plan| (group, plan)));
-        lines.extend(steady.map(|(group, plan)| of_group(record, group, plan)));
+        let steady = plans.filter_map(|((group, plan), gap)| plan.as_ref().map(|plan| (group, plan, gap)));
+        lines.extend(steady.map(|(group, plan, gap)| of_group(record, group, plan, gap)));
     }
     lines.extend(record.problems.iter().map(|problem| format!("failed: {problem}")));
     if let Err(plans) = record.replay() {
@@ -47,7 +49,8 @@ fn blind(inputs: &Inputs) -> String {
     format!("{jobs}{}", groups.join(", "))
 }
 
-fn of_group(record: &Record, group: &GroupSeen, plan: &Plan) -> String {
+/// In alarms mode a step is what is wanted, and `gap` what the alarms are told of it.
+fn of_group(record: &Record, group: &GroupSeen, plan: &Plan, gap: Option<i64>) -> String {
     let inputs = &record.inputs;
     let mut line = format!("{}: ", group.name);
     if record.dry_run {
@@ -58,14 +61,23 @@ fn of_group(record: &Record, group: &GroupSeen, plan: &Plan) -> String {
         Step::ScaleOut { from, .. } | Step::ScaleIn { from, .. } => from,
     };
     // A `String` takes all that is written.
-    let _ = match plan.target() {
-        Some(to) => write!(line, "{from} -> {}: ", instances(to)),
-        None => write!(line, "stays at {}: ", instances(from)),
+    let _ = match plan.target().zip(gap) {
+        Some((to, gap)) => {
+            write!(line, "at {from}, wants {}, CapacityGap {gap} for the alarms: ", instances(to))
+        }
+        None => write!(line, "{}: ", step(plan, from)),
     };
     if let Some(known) = &group.known {
         line.push_str(&why(inputs, known, plan));
     }
     line
+}
+
+fn step(plan: &Plan, from: u32) -> String {
+    match plan.target() {
+        Some(to) => format!("{from} -> {}", instances(to)),
+        None => format!("stays at {}", instances(from)),
+    }
 }
 
 fn why(inputs: &Inputs, known: &Known, plan: &Plan) -> String {

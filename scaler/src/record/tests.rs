@@ -46,13 +46,14 @@ prop_compose! {
 
 prop_compose! {
     fn any_wanted()(agents_per_instance in 1u32..9, instance_buffer in number(), include_waiting: bool, scale_in: bool,
-        scale_out: bool, most in number(), launch in 1i64..1000, retry_after in 1i64..100_000) -> Wanted {
+        scale_out: bool, most in number(), launch in 1i64..1000, retry_after in 1i64..100_000, alarms: bool) -> Wanted {
         let policy = Policy { agents_per_instance, instance_buffer, include_waiting, scale_in, scale_out };
         let patience = Patience {
             launch: SignedDuration::from_millis(launch * 100),
             retry_after: SignedDuration::from_millis(retry_after),
         };
-        Wanted { policy, most, patience }
+        let mode = if alarms { ScalingMode::Alarms } else { ScalingMode::Direct };
+        Wanted { policy, most, patience, mode }
     }
 }
 
@@ -91,7 +92,7 @@ pub fn inputs(jobs: Option<(u64, u64)>, capacity: Capacity) -> Inputs {
     Inputs {
         at: "2026-11-21T14:02:10.123456789Z".parse().unwrap(),
         queue: "default".into(),
-        wanted: Wanted { policy: Policy::of_need(3), most: u32::MAX, patience },
+        wanted: Wanted { policy: Policy::of_need(3), most: u32::MAX, patience, mode: ScalingMode::Direct },
         jobs: jobs.map(|(scheduled, running)| Jobs { scheduled, running, waiting: 0 }),
         groups: vec![GroupSeen { name: "ci-instances".into(), known: Some(known) }],
     }
@@ -237,7 +238,7 @@ fn what_no_group_may_have_or_can_get_is_short() {
         ("unknown", 7, 100, vec![group(5, 5, owed), unknown], 0),
     ];
     for (name, scheduled, most, groups, short) in cases {
-        let wanted = Wanted { policy: Policy::of_need(1), most, patience };
+        let wanted = Wanted { policy: Policy::of_need(1), most, patience, mode: ScalingMode::Direct };
         let jobs = Some(Jobs { scheduled, ..Jobs::default() });
         let inputs = Inputs { at: second(90), queue: "default".into(), wanted, jobs, groups };
         assert_eq!(inputs.capacity_short(), short, "{name}");

@@ -37,7 +37,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut groups = [group("ci-spot"), group("ci-instances")];
-        let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default());
+        let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
         let mut second = 0;
         for (event, jobs, later) in ticks {
             second += later;

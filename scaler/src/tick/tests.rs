@@ -11,10 +11,23 @@ impl JobCounts for FixedCounts {
     }
 }
 
-pub struct FakeMetrics(pub Result<(), Problem>, pub Mutex<usize>, pub Mutex<Troubles>);
+pub struct FakeMetrics(
+    pub Result<(), Problem>,
+    pub Mutex<usize>,
+    pub Mutex<Troubles>,
+    pub Mutex<Vec<Vec<(String, i64)>>>,
+);
 
 impl Metrics for FakeMetrics {
-    async fn publish(&self, _: &str, _: &Counts, troubles: Troubles, _: Timestamp) -> Result<(), Problem> {
+    async fn publish(
+        &self,
+        _: &str,
+        _: &Counts,
+        troubles: Troubles,
+        gaps: &[(String, i64)],
+        _: Timestamp,
+    ) -> Result<(), Problem> {
+        self.3.lock().unwrap().push(gaps.to_vec());
         *self.1.lock().unwrap() += 1;
         *self.2.lock().unwrap() = troubles;
         self.0.clone()
@@ -64,6 +77,7 @@ pub fn order() -> Order {
         most: u32::MAX,
         patience: PATIENCE,
         probe_after: jiff::SignedDuration::from_secs(60),
+        mode: ScalingMode::Direct,
         dry_run: false,
         publish: true,
     }
@@ -75,7 +89,7 @@ async fn run(
     group: FakeGroup,
     publish: Result<(), Problem>,
 ) -> (Outcome, Vec<u32>, usize) {
-    let metrics = FakeMetrics(publish, Mutex::default(), Mutex::default());
+    let metrics = FakeMetrics(publish, Mutex::default(), Mutex::default(), Mutex::default());
     let mut groups = [Kept::new("g", group)];
     let outcome = tick(order, &FixedCounts(counts), &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
     let published = *metrics.1.lock().unwrap();
@@ -84,6 +98,30 @@ async fn run(
 
 pub fn broken(what: &str) -> Problem {
     Problem::new(69, what)
+}
+
+#[tokio::test]
+async fn in_alarms_mode_nothing_is_set_and_the_gap_is_published() {
+    let order = Order { mode: ScalingMode::Alarms, ..order() };
+    for (scheduled, gap, step) in [(4, 2, r#""to":4"#), (0, -2, r#""to":0"#), (2, 0, r#""step":"hold""#)] {
+        let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
+        let mut groups = [Kept::new("g", idle_group())];
+        let counts = FixedCounts(Ok(counts(scheduled)));
+        let outcome = tick(&order, &counts, &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
+        assert_eq!(groups[0].group.set(), [0u32; 0], "{scheduled}");
+        assert_eq!(*metrics.3.lock().unwrap(), [[("g".to_owned(), gap)]], "{scheduled}");
+        let line = serde_json::to_string(&outcome.decisions[0]).unwrap();
+        assert!(line.contains(&format!(r#""gap":{gap}"#)) && line.contains(step), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn in_alarms_mode_what_is_unknown_is_not_published() {
+    let order = Order { mode: ScalingMode::Alarms, ..order() };
+    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
+    let mut groups = [Kept::new("g", FakeGroup::new("g", None))];
+    tick(&order, &FixedCounts(Ok(counts(4))), &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
+    assert_eq!(*metrics.3.lock().unwrap(), [Vec::new()]);
 }
 
 #[tokio::test]
@@ -136,7 +174,7 @@ async fn the_record_is_one_json_line_with_the_reason() {
 #[tokio::test]
 async fn an_instance_that_comes_or_goes_is_on_record_from_the_second_look_on() {
     let mut groups = [Kept::new("g", idle_group())];
-    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default());
+    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
     let order = Order { publish: false, ..order() };
     let moved = async |groups: &mut [Kept<FakeGroup>; 1], jobs| {
         let outcome =
@@ -157,7 +195,7 @@ async fn a_group_that_aws_is_short_of_hands_on_to_the_next_and_is_tried_again() 
     let empty = Some(Capacity { max: 5, ..Capacity::default() });
     let mut groups =
         [Kept::new("spot", FakeGroup::new("spot", empty)), Kept::new("od", FakeGroup::new("od", empty))];
-    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default());
+    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
     let mut set = Vec::new();
     for second in [0, 30, 90, 100, 680, 700] {
         let at = Timestamp::from_second(second).unwrap();
@@ -179,7 +217,7 @@ async fn a_group_that_aws_is_short_of_hands_on_to_the_next_and_is_tried_again() 
 #[tokio::test]
 async fn one_unknown_group_stops_all_steps() {
     let mut groups = [Kept::new("g", idle_group()), Kept::new("gone", FakeGroup::new("gone", None))];
-    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default());
+    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
     let outcome =
         tick(&order(), &FixedCounts(Ok(counts(4))), &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
     assert!(groups.iter().all(|kept| kept.group.set().is_empty()));
@@ -190,7 +228,7 @@ async fn one_unknown_group_stops_all_steps() {
 #[tokio::test]
 async fn after_three_failed_boots_one_at_a_time_is_tried_until_one_gets_ready() {
     let mut groups = [Kept::new("g", FakeGroup::new("g", Some(Capacity { max: 5, ..Capacity::default() })))];
-    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default());
+    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
     let second = |n| Timestamp::from_second(n).unwrap();
     let step = async |groups: &mut [Kept<FakeGroup>; 1], n| {
         let outcome = tick(&order(), &FixedCounts(Ok(counts(3))), groups, &metrics, second(n)).await;
@@ -228,7 +266,7 @@ async fn after_three_failed_boots_one_at_a_time_is_tried_until_one_gets_ready() 
 #[tokio::test]
 async fn a_new_launch_template_gets_its_chance_at_once_and_old_failures_stay_old() {
     let mut groups = [Kept::new("g", FakeGroup::new("g", Some(Capacity { max: 5, ..Capacity::default() })))];
-    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default());
+    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
     let second = |n| Timestamp::from_second(n).unwrap();
     for ended in [10, 11, 12] {
         groups[0].group.booted("i-1", second(ended), Some("abandoned"));
@@ -250,7 +288,7 @@ async fn a_new_launch_template_gets_its_chance_at_once_and_old_failures_stay_old
 async fn a_group_that_is_well_is_not_asked_how_its_boots_ended() {
     let mut groups = [Kept::new("g", idle_group())];
     groups[0].group.launched();
-    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default());
+    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
     for second in (0..3600).step_by(10) {
         let at = Timestamp::from_second(second).unwrap();
         tick(&order(), &FixedCounts(Ok(counts(2))), &mut groups, &metrics, at).await;

@@ -2,6 +2,7 @@ use jiff::SignedDuration;
 
 use crate::decide::{Capacity, Jobs, Policy};
 use crate::explain::story::{stories, text};
+use crate::gap::ScalingMode;
 use crate::record::tests::{busy, inputs, record_of};
 use crate::shortage::Shortage;
 use lifecycle::boots::Boot;
@@ -53,6 +54,10 @@ fn two(jobs: (u64, u64)) -> Inputs {
     inputs.groups.push(dear);
     *known(&mut inputs, 1) = Known { capacity: busy(1), shortage: Shortage::default(), boots_failing: None };
     inputs
+}
+
+fn alarms(inputs: Inputs) -> Inputs {
+    with(inputs, |inputs| inputs.wanted.mode = ScalingMode::Alarms)
 }
 
 fn unknown(mut inputs: Inputs, group: usize) -> Inputs {
@@ -121,6 +126,9 @@ fn every_situation_in_plain_words() {
             inputs(Some((0, 9)), busy(3)),
             &["cloudwatch:PutMetricData on namespace Buildkite: throttled"],
         ),
+        ("the alarms resize", alarms(inputs(Some((9, 4)), busy(3))), &[]),
+        ("the alarms let some go", alarms(inputs(Some((0, 2)), idle)), &[]),
+        ("the alarms have nothing to do", alarms(inputs(Some((0, 2)), busy(3))), &[]),
         ("a hostile answer", inputs(None, busy(3)), &["garbage: \u{1b}[2J\nnext line"]),
     ];
     let mut told = String::new();
