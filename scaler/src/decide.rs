@@ -266,7 +266,8 @@ pub fn decide(policy: &Policy, share: Share, group: &Capacity) -> Plan {
     if to == from {
         return plan(Step::Hold, Reason::AllHeld);
     }
-    let reason = if group.releasable == 0 { Reason::Short } else { Reason::Surplus };
+    // Where no more falls than launches that do not come, nobody who is there goes, idle or not.
+    let reason = if group.short && to >= group.live { Reason::Short } else { Reason::Surplus };
     plan(Step::ScaleIn { from, to }, reason)
 }
 

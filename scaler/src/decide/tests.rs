@@ -88,6 +88,20 @@ fn steps_and_reasons() {
             Reason::Short,
         ),
         (
+            "an idle one that stays is not why they are called off",
+            jobs(1, 0),
+            Capacity { short: true, ..group(2, 1, 1, 0) },
+            Step::ScaleIn { from: 2, to: 1 },
+            Reason::Short,
+        ),
+        (
+            "idle ones that go with them are",
+            jobs(0, 0),
+            Capacity { short: true, ..group(4, 2, 1, 0) },
+            Step::ScaleIn { from: 4, to: 1 },
+            Reason::Surplus,
+        ),
+        (
             "boots that fail have no successors",
             jobs(6, 0),
             Capacity { ceiling: Some(1), ..group(4, 1, 0, 3) },
