@@ -118,7 +118,6 @@ async fn on_the_lab(lab: &mut Lab, folder: &Path, screen: &Screen) -> Result<Sum
         ci.queue(&pipeline, JOBS).await?;
         screen.say("ci", &format!("{JOBS} jobs of pipeline {} queued ({})", pipeline.slug, pipeline.repo));
     }
-    lab.schedules().release();
     let mut watching = Watching {
         lab,
         ci: &ci,

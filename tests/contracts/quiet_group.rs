@@ -60,7 +60,7 @@ impl QuietGroup {
 
     /// The group, as soon as it is as wanted.
     pub async fn until(&self, wanted: impl Fn(&Group) -> bool) -> Group {
-        self.groups.until(GROUP, Duration::from_secs(20), wanted).await.unwrap()
+        self.groups.until(GROUP, Duration::from_secs(60), wanted).await.unwrap()
     }
 }
 

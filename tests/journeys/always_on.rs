@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::scene::Scene;
+use crate::scene::{Scene, until};
 
 /// Even where the user sets an idle period: the group has no room to shrink.
 const SETTINGS: &str = "idle-period: 1s\npoll-interval: 200ms\n";
@@ -17,11 +17,8 @@ async fn an_always_on_instance_stays_after_its_jobs_and_the_scaler_changes_nothi
     assert_eq!(status, 0, "{log}");
 
     // Idle long enough, watch asks the group for its limits: only then could it let go.
-    let begun = std::time::Instant::now();
-    while scene.calls("autoscaling:DescribeAutoScalingGroups", &id) == 0 {
-        assert!(begun.elapsed() < crate::scene::PATIENCE, "watch never asked for the group's limits");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    let asked = || scene.calls("autoscaling:DescribeAutoScalingGroups", &id) > 0;
+    until("watch asks for the group's limits", asked).await;
     let decision: Value = scene.tick().await.unwrap();
     assert_eq!(decision["step"], "hold", "{decision}");
     let next = scene.queue("first", "ls -d ../*/ && echo on $HOSTNAME").await;

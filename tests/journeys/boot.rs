@@ -4,7 +4,7 @@
 use lab::endpoint::faults::{Effect, Fault};
 use serde_json::Value;
 
-use crate::scene::Scene;
+use crate::scene::{PATIENCE, Scene, until};
 
 const SETTINGS: &str = "agent-environment: ssm:/tidemark/ci/environment\n\
     bootstrap-script: ssm:/tidemark/ci/bootstrap\nagent-tags: size=large\nagent-priority: 7\nagents-per-instance: 2\n";
@@ -86,7 +86,7 @@ async fn published(scene: &Scene) {
         if of("total") && of("identity") && of("bootstrap script") {
             return;
         }
-        assert!(begun.elapsed() < crate::scene::PATIENCE, "{metrics}");
+        assert!(begun.elapsed() < PATIENCE, "{metrics}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }
@@ -110,7 +110,7 @@ async fn an_instance_that_cannot_boot_is_given_up_and_never_counts() {
     assert!(!folder.join("etc/buildkite-agent").exists() && !folder.join("run/tidemark/agents").exists());
     let (told, denied) = calls(&scene, "autoscaling:CompleteLifecycleAction", &id);
     assert!(told >= 2 && denied == 0, "{told} calls, {denied} denied");
-    assert_eq!(calls(&scene, "cloudformation:SignalResource", &id), (1, 0));
+    until("CloudFormation is told", || calls(&scene, "cloudformation:SignalResource", &id) == (1, 0)).await;
     desire(&scene, "0").await;
     scene.lab.stop().await.unwrap();
 }

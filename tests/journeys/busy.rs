@@ -16,9 +16,12 @@ async fn a_busy_instance_outlives_zero_need_a_lowered_group_and_its_own_terminat
     assert_eq!(scene.tick().await.unwrap()["to"], 2);
     scene.in_service(2).await;
     let enough = scene.lab.folder().join("enough");
-    let command = format!("until [ -e '{}' ]; do sleep 0.1; done; echo done well", enough.display());
+    let command =
+        format!("echo begun; until [ -e '{}' ]; do sleep 0.1; done; echo done well", enough.display());
     let job = scene.queue("long", &command).await;
     let running = scene.job_until(&job, &["running"]).await;
+    // Its instance may have been idle for long enough: before the command runs it is protected again, not before that.
+    scene.log_until(&job, "\nbegun").await;
     let agent = running["agent_name"].as_str().unwrap();
     let busy = scene.group().members.into_iter().find(|m| agent.contains(&m.id)).unwrap().id;
 

@@ -4,14 +4,13 @@
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use lab::endpoint::faults::{Effect, Fault};
 use lab::imds::SpotNotice;
 use lab::lab::LabOptions;
 
-use crate::scene::{PATIENCE, Scene};
+use crate::scene::{Scene, until};
 
 const DAY: i64 = 24 * 60 * 60;
 const SETTINGS: &str = "poll-interval: 100ms\nheartbeat-interval: 300ms\nidle-period: never\n";
@@ -60,9 +59,14 @@ impl Clock {
         Timestamp::from_second(String::from_utf8(date.stdout).unwrap().trim().parse().unwrap()).unwrap()
     }
 
+    /// However long it takes to ask.
     fn is_set_by(&self, seconds: i64) {
-        let ahead = self.now().duration_since(Timestamp::now()).as_secs();
-        assert!((ahead - seconds).abs() <= 2, "{ahead} s ahead instead of {seconds}");
+        let (before, there, after) = (Timestamp::now(), self.now(), Timestamp::now());
+        let ahead = there - SignedDuration::from_secs(seconds);
+        assert!(
+            (before.as_second()..=after.as_second()).contains(&ahead.as_second()),
+            "{ahead} is not {before}"
+        );
     }
 }
 
@@ -101,14 +105,6 @@ async fn looks(scene: &Scene, holder: &str) {
     };
     let number = faults.add(on.of(holder).times(6));
     until("looks", || faults.list().iter().all(|(other, _)| *other != number)).await;
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "no {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 /// EC2 takes the instance back when its own clock shows so much later than now.

@@ -24,7 +24,7 @@ use lab::instances::kind::InstanceKind;
 use lab::instances::programs;
 use lab::lab::Lab;
 
-use crate::scene::{PATIENCE, Scene};
+use crate::scene::{PATIENCE, Scene, until};
 
 /// Quick to let go, quick to look.
 const SETTINGS: &str = "idle-period: 1s\npoll-interval: 200ms\nheartbeat-interval: 1s\n";
@@ -84,15 +84,6 @@ async fn until_inside(machine: &Container, command: &str) {
         }
         assert!(begun.elapsed() < PATIENCE, "never true: {command}: {answer:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-/// Waits until something holds.
-async fn until(what: &str, holds: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -99,7 +99,9 @@ fn capacity(report: &Value, peak: u64) {
     assert_eq!((desired.first(), desired.last()), (Some(&0), Some(&0)), "{lines:?}");
     assert_eq!(desired.iter().max(), Some(&peak), "{lines:?}");
     assert!((2..=3).contains(&peak), "eight jobs and at most three instances: {lines:?}");
-    assert_eq!(lines.iter().filter_map(|line| line["in_service"].as_u64()).max(), Some(peak), "{lines:?}");
+    // One that boots slowly may come when the first ones have done all jobs and left.
+    let at_once = lines.iter().filter_map(|line| line["in_service"].as_u64()).max().unwrap();
+    assert!((2..=peak).contains(&at_once), "{lines:?}");
     assert_eq!(lines.last().unwrap()["in_service"], 0, "{lines:?}");
     let times: Vec<f64> = lines.iter().map(|line| line["t_s"].as_f64().unwrap()).collect();
     assert!(times.is_sorted(), "{lines:?}");

@@ -209,7 +209,9 @@ async fn abandon(scene: &Scene) {
 async fn the_brake_tells_which_boot_failed_and_when_the_next_is_tried() {
     let counts = Counts::start().await;
     let parameters = [("MaxSize", "3"), ("Settings", "bootstrap-script: ssm:/tidemark/ci/bootstrap\n")];
-    let scene = Scene::start(&parameters, counts.environment()).await;
+    let mut environment = counts.environment();
+    environment.push(("PROBE_AFTER".to_owned(), "10m".to_owned()));
+    let scene = Scene::start(&parameters, environment).await;
     let hangs = ["--name", "/tidemark/ci/bootstrap", "--type", "String", "--value", "#!/bin/sh\nsleep 300\n"];
     let said = scene.aws(&[&["ssm", "put-parameter"][..], &hangs].concat()).await;
     assert!(said.success, "{}", said.stderr);

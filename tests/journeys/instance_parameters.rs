@@ -26,8 +26,14 @@ async fn the_parameters_of_a_stack_show_on_its_instance_and_in_its_jobs() {
         assert!(config.contains(part), "{part}: {config}");
     }
     // BuildkiteAgentToken and AgentEndpoint: the CI lets these agents in, and they are two.
-    let script = "echo \"$BUILDKITE_AGENT_NAME $BUILDKITE_AGENT_META_DATA_QUEUE $BUILDKITE_AGENT_META_DATA_SIZE\"; sleep 2";
-    let on_queue = |n: u32| json!({"jobs": [{"command": format!("{script} # {n}"), "queue": "deploy"}]});
+    let script =
+        "echo \"$BUILDKITE_AGENT_NAME $BUILDKITE_AGENT_META_DATA_QUEUE $BUILDKITE_AGENT_META_DATA_SIZE\"";
+    // Each waits for the other one, so that both agents have to come.
+    let meet = scene.lab.folder().join("meet").display().to_string();
+    let on_queue = |n: u32| {
+        let waits = format!("touch '{meet}-{n}'; until [ -e '{meet}-{}' ]; do sleep 0.1; done", 3 - n);
+        json!({"jobs": [{"command": format!("{script}; {waits}"), "queue": "deploy"}]})
+    };
     let jobs = [scene.queue_as("app", "", on_queue(1)).await, scene.queue_as("app", "", on_queue(2)).await];
     let mut agents = std::collections::BTreeSet::new();
     for job in &jobs {

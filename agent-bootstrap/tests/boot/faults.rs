@@ -9,7 +9,8 @@ use crate::world::World;
 pub async fn fails(stage: &Stage, code: i32, words: &[&str]) -> Run {
     let (begun, before) = (Instant::now(), stage.calls().len());
     let run = stage.run(&["boot", "--budget", "2"]).await;
-    assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}: {}", begun.elapsed(), run.stderr);
+    // On any machine less than a boot without this budget would take.
+    assert!(begun.elapsed() < Duration::from_secs(60), "it took {:?}: {}", begun.elapsed(), run.stderr);
     assert_eq!(run.code, code, "{}", run.stderr);
     let told: Vec<&str> = run.stderr.lines().filter(|l| l.starts_with("agent-bootstrap: boot: ")).collect();
     assert_eq!(told.len(), 1, "one clear line: {}", run.stderr);

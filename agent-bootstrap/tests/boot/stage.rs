@@ -37,7 +37,7 @@ pub struct Stage {
 
 /// Waits until it is so.
 pub async fn until(what: &str, wanted: impl Fn() -> bool) {
-    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let until = std::time::Instant::now() + Duration::from_secs(60);
     while !wanted() {
         assert!(std::time::Instant::now() < until, "never true: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;

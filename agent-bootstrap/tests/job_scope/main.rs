@@ -12,7 +12,7 @@ use agent_bootstrap::units::process::Process;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_agent-bootstrap");
 

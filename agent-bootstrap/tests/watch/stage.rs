@@ -30,6 +30,9 @@ use tokio::task::JoinHandle;
 
 pub const HOOK: &str = "terminating";
 
+/// Longer than anything takes here on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The agents' user on this stage.
 pub const AGENTS: u32 = 4321;
 
@@ -242,7 +245,7 @@ impl Stage {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), look).await.expect(what)
+        tokio::time::timeout(PATIENCE, look).await.expect(what)
     }
 
     /// Asks until the agent was told to leave.
@@ -257,7 +260,7 @@ impl Stage {
                 self.status().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), look).await.expect("the agent is as wanted");
+        tokio::time::timeout(PATIENCE, look).await.expect("the agent is as wanted");
     }
 
     /// A shell of this user, with the program as `$PROGRAM` and this root.

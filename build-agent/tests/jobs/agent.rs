@@ -179,7 +179,7 @@ async fn row_19_disconnect_and_finish_also_when_the_jobs_process_dies() {
     );
     assert_eq!(outcome.calls.last().unwrap(), "POST disconnect");
     let left = std::fs::read_to_string(rig.checkout().join("left")).unwrap();
-    assert!(!crate::rig::lives(left.trim()), "{left} survived");
+    crate::rig::until_gone(left.trim()).await;
 }
 
 #[tokio::test]

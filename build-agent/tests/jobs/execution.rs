@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::rig::{Rig, lives, signal};
+use crate::rig::{Rig, signal, until_gone};
 
 #[tokio::test]
 async fn row_07_script_of_the_checkout_and_inline_text() {
@@ -65,7 +65,7 @@ async fn row_08_cancel_leaves_no_survivors_and_clean_up_hooks_run() {
     let outcome = rig.end(agent).await;
     for file in ["orphan", "shell"] {
         let pid = std::fs::read_to_string(rig.checkout().join(file)).unwrap();
-        assert!(!lives(pid.trim()), "{file} {pid} survived");
+        until_gone(pid.trim()).await;
     }
     assert_eq!(outcome.lines("hook "), ["hook post-command -1", "hook pre-exit"]);
     assert_eq!(outcome.finish["exit_status"], "-1");
@@ -86,7 +86,7 @@ async fn row_08_clean_up_that_hangs_is_ended_too() {
     rig.server.plan.lock().unwrap().state = "canceled".into();
     let outcome = rig.end(agent).await;
     let pid = std::fs::read_to_string(rig.checkout().join("hook")).unwrap();
-    assert!(!lives(pid.trim()), "the hook survived");
+    until_gone(pid.trim()).await;
     assert_eq!((outcome.exit_status(), outcome.finish["signal_reason"].as_str()), ("-1", Some("cancel")));
 }
 

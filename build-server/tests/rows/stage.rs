@@ -144,7 +144,7 @@ impl Stage {
 
     /// Waits until the build's first job is in a state, and gives it.
     pub async fn job_becomes(&self, number: &Value, state: &str) -> Value {
-        for _ in 0..200 {
+        for _ in 0..1200 {
             let job = self.job(number, 0).await;
             if job["state"] == state {
                 return job;

@@ -84,19 +84,16 @@ pub struct Watching<'a> {
 }
 
 impl Watching<'_> {
-    /// Looks until every job has ended and the group is empty again.
+    /// Lets the scaler begin, and looks until every job has ended and the group is empty again.
     ///
     /// # Errors
     /// The CI does not answer, or it takes longer than any machine needs.
     pub async fn until_idle(&mut self) -> Result<()> {
-        let mut before = Look::default();
+        let mut before = self.see(&Look::default()).await?;
+        // Nothing moves before the first look: the report begins with nothing.
+        self.lab.schedules().release();
         loop {
-            let after = self.look().await?;
-            for event in between(&before, &after) {
-                self.screen.say(event.who, &event.what);
-            }
-            self.record(&before, &after);
-            self.screen.progress(&after);
+            let after = self.see(&before).await?;
             if after.done() && after.desired == 0 && after.instances.is_empty() {
                 return Ok(());
             }
@@ -110,6 +107,17 @@ impl Watching<'_> {
             before = after;
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Looks once more, tells what is new since `before`, and keeps it.
+    async fn see(&mut self, before: &Look) -> Result<Look> {
+        let after = self.look().await?;
+        for event in between(before, &after) {
+            self.screen.say(event.who, &event.what);
+        }
+        self.record(before, &after);
+        self.screen.progress(&after);
+        Ok(after)
     }
 
     async fn look(&self) -> Result<Look> {

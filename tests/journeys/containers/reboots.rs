@@ -53,7 +53,8 @@ async fn an_instance_that_powers_off_is_replaced() {
     let (status, log) = scene.run("app", "echo first").await;
     assert_eq!(status, 0, "{log}");
     let inside = machine(&scene, &id);
-    inside.run(&["systemctl", "poweroff"]).await.unwrap();
+    // The engine may not get to answer: the machine is off.
+    let _ = inside.run(&["systemctl", "poweroff"]).await;
     let successor =
         |g: &Group| g.members.iter().find(|m| m.id != id && m.lifecycle == Lifecycle::InService).cloned();
     let group = scene.group_until(|g| successor(g).is_some()).await;

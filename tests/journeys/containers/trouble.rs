@@ -151,6 +151,7 @@ async fn an_instance_that_cannot_boot_says_why_once_and_the_next_one_serves() {
     let said = scene.aws(&[&["autoscaling", "complete-lifecycle-action"], &hook[..], &of[..]].concat()).await;
     assert!(said.success, "{}", said.stderr);
     faults.remove(down);
+    scene.in_service(1).await;
     let (status, log) = scene.ended(&job).await;
     assert!(status == 0 && log.contains("of blue on i-"), "{log}");
     let group = scene.group();
