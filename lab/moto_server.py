@@ -4,7 +4,7 @@ moto's CloudFormation skips AWS::SecretsManager::Secret, and whatever refers to 
 scaler's environment) is then left with a hole. It also forgets the ManagedPolicyArns of a role, and a stack's VPC
 cannot be deleted because its routes stay. Names and ARNs are made as CloudFormation makes them.
 It also skips AWS::AutoScaling::LifecycleHook, AWS::AutoScaling::WarmPool and AWS::S3::BucketPolicy, which the lab then reads from moto, and
-AWS::CloudWatch::Alarm. An update would take a group away for a moment, and leave it at the old version of its launch
+AWS::CloudWatch::Alarm, and AWS::Lambda::Url. An update would take a group away for a moment, and leave it at the old version of its launch
 template.
 It also knows no Debian 13, which images of instances begin with, and its groups launch instances of their own, of which
 the launch template decides half.
@@ -12,7 +12,10 @@ the launch template decides half.
 
 import json
 import os
+import pathlib
 import re
+import secrets
+import string
 import sys
 import threading
 
@@ -20,6 +23,7 @@ import threading
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
 
 from moto.autoscaling.models import FakeAutoScalingGroup, autoscaling_backends  # noqa: E402
+from moto.awslambda.models import lambda_backends  # noqa: E402
 from moto.cloudformation import parsing  # noqa: E402
 from moto.cloudformation.parsing import ResourceMap  # noqa: E402
 from moto.cloudwatch.models import cloudwatch_backends  # noqa: E402
@@ -44,6 +48,12 @@ def without_holes(value):
     if isinstance(value, list):
         return [without_holes(item) for item in value if item is not None and item != ""]
     return value
+
+
+def generated(properties):
+    """What `GenerateSecretString` stands for: letters and digits."""
+    wanted = properties.get("GenerateSecretString")
+    return wanted and "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(int(wanted["PasswordLength"])))
 
 
 class StackSecret(CloudFormationModel):
@@ -82,7 +92,7 @@ class StackSecret(CloudFormationModel):
         backend = secretsmanager_backends[account_id][region_name]
         backend.create_secret(
             name=name,
-            secret_string=properties.get("SecretString"),
+            secret_string=properties.get("SecretString") or generated(properties),
             secret_binary=None,
             description=properties.get("Description"),
             tags=properties.get("Tags", []),
@@ -302,6 +312,52 @@ class StackAlarm(CloudFormationModel):
     @classmethod
     def update_from_cloudformation_json(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
         return cls.create_from_cloudformation_json(original_resource.name, cloudformation_json, account_id, region_name)
+
+
+class StackFunctionUrl(CloudFormationModel):
+    """A function's URL, at the address where the lab serves it; its physical id is the function's ARN."""
+
+    __module__ = "moto.awslambda.models"
+
+    def __init__(self, function):
+        self.function = function
+
+    @property
+    def physical_resource_id(self):
+        return self.function.function_arn
+
+    def delete(self, account_id, region_name):
+        self.function.delete_url_config()
+
+    @staticmethod
+    def cloudformation_name_type():
+        return ""
+
+    @staticmethod
+    def cloudformation_type():
+        return "AWS::Lambda::Url"
+
+    @classmethod
+    def has_cfn_attr(cls, attr):
+        return attr in ("FunctionUrl", "FunctionArn")
+
+    def get_cfn_attribute(self, attribute_name):
+        return self.function.get_url_config().url if attribute_name == "FunctionUrl" else self.physical_resource_id
+
+    @classmethod
+    def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **_):
+        properties = cloudformation_json["Properties"]
+        function = lambda_backends[account_id][region_name].get_function(properties["TargetFunctionArn"])
+        config = function.create_url_config({"AuthType": properties["AuthType"]})
+        # Written by the lab before this program starts; without a lab nobody serves the URL.
+        served = pathlib.Path(__file__).with_name("function-urls")
+        if served.exists():
+            config.url = f"{served.read_text()}/{function.function_name}/"
+        return cls(function)
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
+        return cls.create_from_cloudformation_json(new_resource_name, cloudformation_json, account_id, region_name)
 
 
 def delete_routes_with_vpc():

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::bake::{Baked, bake};
 use crate::build_server::BuildServer;
 use crate::endpoint::{ACCOUNT, Endpoint};
+use crate::function_url::FunctionUrls;
 use crate::group::service::Groups;
 use crate::imds::RoleSessions;
 use crate::instances::containers::ContainerInstances;
@@ -50,6 +51,7 @@ pub struct Lab {
     tasks: Tasks,
     build_server: Option<BuildServer>,
     schedules: Arc<Schedules>,
+    urls: Arc<FunctionUrls>,
     groups: Arc<Groups>,
     instances: LabInstances,
     ami: Option<Baked>,
@@ -112,12 +114,18 @@ impl Lab {
             region: REGION.to_owned(),
             environment: options.function_environment,
         };
+        // An environment beside the schedule's, as Lambda starts one where the first is busy.
+        let beside = Workshop { folder: root.join("functions-by-url"), ..workshop.clone() };
+        let urls = FunctionUrls::start(beside, Arc::clone(&sessions), root).await?;
+        let urls = Arc::new(urls);
         let schedules = Arc::new(Schedules::new(workshop, sessions));
         if options.hold_schedules {
             schedules.hold();
         }
         let session = session(&endpoint).await;
-        let stacks = Arc::new(Stacks::new(session, readback, Arc::clone(&groups), Arc::clone(&schedules)));
+        let stacks =
+            Stacks::new(session, readback, Arc::clone(&groups), Arc::clone(&schedules), Arc::clone(&urls));
+        let stacks = Arc::new(stacks);
         stacks.prepare(ami.as_ref().map_or(NO_IMAGE, |baked| &baked.ami)).await?;
         let tasks = Tasks(vec![
             tokio::spawn(Arc::clone(&groups).run()),
@@ -127,6 +135,7 @@ impl Lab {
             tasks,
             build_server: None,
             schedules,
+            urls,
             groups,
             instances,
             ami,
@@ -191,6 +200,12 @@ impl Lab {
     #[must_use]
     pub fn schedules(&self) -> &Schedules {
         &self.schedules
+    }
+
+    /// The function URLs and their invocations.
+    #[must_use]
+    pub fn function_urls(&self) -> &FunctionUrls {
+        &self.urls
     }
 
     /// Stacks.
@@ -259,9 +274,10 @@ impl Lab {
     /// # Errors
     /// A process does not end.
     pub async fn stop(self) -> Result<()> {
-        let Self { tasks, build_server, schedules, instances, endpoint, moto, .. } = self;
+        let Self { tasks, build_server, schedules, urls, instances, endpoint, moto, .. } = self;
         drop(tasks);
         schedules.stop().await;
+        urls.stop().await;
         instances.terminate_all().await;
         if let Some(server) = build_server {
             server.stop().await?;

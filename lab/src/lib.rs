@@ -7,6 +7,7 @@ pub mod cli;
 pub mod demo;
 pub mod endpoint;
 pub mod engine;
+pub mod function_url;
 pub mod git;
 pub mod group;
 pub mod iam;

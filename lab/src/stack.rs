@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use aws::CallError;
 use aws::cloudformation::types::{Capability, Parameter, Stack as Described};
 
+use crate::function_url::FunctionUrls;
 use crate::group::service::Groups;
 use crate::readback::Readback;
 use crate::schedule::Schedules;
@@ -69,6 +70,7 @@ pub struct Stacks {
     readback: Readback,
     groups: Arc<Groups>,
     schedules: Arc<Schedules>,
+    urls: Arc<FunctionUrls>,
 }
 
 impl Stacks {
@@ -78,8 +80,9 @@ impl Stacks {
         readback: Readback,
         groups: Arc<Groups>,
         schedules: Arc<Schedules>,
+        urls: Arc<FunctionUrls>,
     ) -> Self {
-        Self { session, readback, groups, schedules }
+        Self { session, readback, groups, schedules, urls }
     }
 
     /// What every account of a user has before a stack: the parameter with this AMI, the bucket with the scaler's code.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use aws::Session;
@@ -11,9 +12,13 @@ use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 
 use crate::config::Config;
+use crate::daemon::run_until_stopped;
 use crate::explain::command::{ExplainOptions, explain};
 use crate::gap::valid_for;
 use crate::group::AutoScalingGroup;
+use crate::hint::desk::Desk;
+use crate::hint::heard::{Heard, WithHints};
+use crate::hint::secret::HintSecret;
 use crate::job_counts::BuildkiteJobCounts;
 use crate::metrics::CloudWatchMetrics;
 use crate::pace;
@@ -45,6 +50,9 @@ enum Verb {
         /// Decide and print, but change and publish nothing
         #[arg(long)]
         dry_run: bool,
+        /// Listen here for the CI's webhooks, which make the next tick come at once; they need HINT_SECRET
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<String>,
     },
     /// Serve the Lambda runtime API: one invocation ticks for LAMBDA_TIMEOUT
     Lambda,
@@ -61,7 +69,8 @@ enum Verb {
 #[derive(Debug)]
 pub struct Scaler {
     config: Config,
-    jobs: BuildkiteJobCounts,
+    jobs: WithHints<BuildkiteJobCounts>,
+    desk: Option<Arc<Desk>>,
     groups: Vec<Kept<AutoScalingGroup>>,
     metrics: CloudWatchMetrics,
     published: Option<Instant>,
@@ -75,11 +84,14 @@ impl Scaler {
     pub async fn connect(config: Config) -> Result<Self, Problem> {
         let session =
             Session::load(None, Patience::default()).await.map_err(|e| Problem::new(78, e.to_string()))?;
-        let jobs = BuildkiteJobCounts::new(&config, &session);
+        let heard = Arc::new(Heard::default());
+        let jobs = WithHints::new(BuildkiteJobCounts::new(&config, &session), Arc::clone(&heard));
+        let secret = config.hints.as_ref().map(|hints| HintSecret::new(hints.secret.clone(), &session));
+        let desk = secret.map(|secret| Arc::new(Desk::new(secret, &config.queue, heard)));
         let groups = config.groups.iter();
         let groups = groups.map(|name| Kept::new(name, AutoScalingGroup::new(&session, name))).collect();
         let metrics = CloudWatchMetrics::new(&session, valid_for(config.publish_every));
-        Ok(Self { config, jobs, groups, metrics, published: None })
+        Ok(Self { config, jobs, desk, groups, metrics, published: None })
     }
 
     /// The configuration.
@@ -88,9 +100,24 @@ impl Scaler {
         &self.config
     }
 
+    /// Where hints are taken, if they are believed at all.
+    #[must_use]
+    pub fn desk(&self) -> Option<Arc<Desk>> {
+        self.desk.clone()
+    }
+
     /// One tick; its decisions go to stdout, a JSON line for each group, and its record, if it was not quiet.
     pub async fn tick(&mut self, dry_run: bool) -> Outcome {
         let due = pace::publication_due(self.published.map(|at| at.elapsed()), self.config.publish_every);
+        self.tick_with(dry_run, due).await
+    }
+
+    /// One tick that leaves the metrics to the ticks of the schedule, which may run elsewhere.
+    pub async fn tick_unpublished(&mut self) -> Outcome {
+        self.tick_with(false, false).await
+    }
+
+    async fn tick_with(&mut self, dry_run: bool, due: bool) -> Outcome {
         let order = Order {
             queue: self.config.queue.clone(),
             policy: self.config.policy,
@@ -160,38 +187,29 @@ fn arguments() -> Vec<OsString> {
 async fn run(verb: Verb) -> Result<(), Problem> {
     match verb {
         Verb::Once { dry_run } => {
-            let outcome = Scaler::connect(config()?).await?.tick(dry_run).await;
+            let outcome = Scaler::connect(config(None)?).await?.tick(dry_run).await;
             first(outcome.problems)
         }
-        Verb::Run { dry_run } => run_until_stopped(Scaler::connect(config()?).await?, dry_run).await,
-        Verb::Lambda => crate::lambda::serve(config()?).await,
+        Verb::Run { dry_run, listen } => {
+            run_until_stopped(Scaler::connect(config(listen)?).await?, dry_run).await
+        }
+        Verb::Lambda => crate::lambda::serve(config(None)?).await,
         Verb::Explain(options) => explain(&options).await,
         Verb::Simulate(options) => command::simulate(&options),
         Verb::Trace(options) => command::trace(&options),
     }
 }
 
-fn config() -> Result<Config, Problem> {
-    Config::read(&|name| std::env::var(name).ok()).map_err(|faults| Problem::new(78, faults.to_string()))
+/// The environment's configuration. `listen` stands for its `HINT_ADDRESS`.
+fn config(listen: Option<String>) -> Result<Config, Problem> {
+    let lookup = |name: &str| match &listen {
+        Some(address) if name == "HINT_ADDRESS" => Some(address.clone()),
+        _ => std::env::var(name).ok(),
+    };
+    Config::read(&lookup).map_err(|faults| Problem::new(78, faults.to_string()))
 }
 
 /// The first problem stands for the tick; the decision log has them all.
 fn first(problems: Vec<Problem>) -> Result<(), Problem> {
     problems.into_iter().next().map_or(Ok(()), Err)
-}
-
-/// A failed tick is on record and changes nothing; the next one tries again.
-async fn run_until_stopped(mut scaler: Scaler, dry_run: bool) -> Result<(), Problem> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let watch = |kind| signal(kind).map_err(|e| Problem::new(1, format!("signal handler: {e}")));
-    let (mut terminate, mut interrupt) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
-    loop {
-        let outcome = scaler.tick(dry_run).await;
-        let wait = pace::next_tick(scaler.config.interval, outcome.poll_after);
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-        }
-    }
 }

@@ -1,5 +1,7 @@
 //! The environment, read once. Names are those of the scaler that users come from, where it has them.
 
+mod hints;
+
 use std::time::Duration;
 
 use aws::StoredToken;
@@ -9,6 +11,7 @@ use secrecy::SecretString;
 use crate::decide::Policy;
 use crate::gap::ScalingMode;
 use crate::shortage::Patience;
+pub use hints::HintSettings;
 
 /// Where the CI's agent token comes from.
 #[derive(Debug, Clone)]
@@ -48,6 +51,8 @@ pub struct Config {
     pub interval: Duration,
     /// How long one invocation of the Lambda function goes on ticking.
     pub invocation: Duration,
+    /// Push hints, where they have a secret.
+    pub hints: Option<HintSettings>,
 }
 
 /// All faults of a configuration, one line each.
@@ -200,6 +205,7 @@ impl Config {
                 "a duration like 50s",
                 duration,
             ),
+            hints: reader.hints(),
         };
         if !config.mode.is_direct() && !config.publish {
             let fault =

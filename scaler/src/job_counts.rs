@@ -113,6 +113,7 @@ fn counts(answer: QueueAnswer) -> Counts {
         },
         unfinished: metrics.jobs.total,
         agents: Agents { idle: metrics.agents.idle, busy: metrics.agents.busy, total: metrics.agents.total },
+        expected: 0,
         poll_after,
     }
 }

@@ -9,18 +9,22 @@
 //! - [`record`]: pure. All that a tick decided from, and what came of it; [`explain`] tells it in plain words.
 //! - [`job_counts`], [`group`], [`metrics`]: the adapters (agent API, Auto Scaling, CloudWatch).
 //! - [`pace`]: pure. When the next tick and the next publication are due.
-//! - [`forecast`]: pure. Jobs that were announced and are not there yet.
+//! - [`forecast`]: pure. Jobs that were announced and are not there yet; [`fan_out`]: how many a build brings.
+//! - [`hint`]: webhooks of the CI that make the next look come at once.
 //! - [`simulate`]: policies on a virtual clock, over a trace of jobs.
-//! - [`lambda`], [`cli`]: the three callers of a tick: `lambda`, `run`, `once`.
+//! - [`lambda`], [`daemon`], [`cli`]: the three callers of a tick: `lambda`, `run`, `once`.
 
 pub mod brake;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod decide;
 pub mod explain;
+pub mod fan_out;
 pub mod forecast;
 pub mod gap;
 pub mod group;
+pub mod hint;
 pub mod job_counts;
 pub mod lambda;
 pub mod metrics;

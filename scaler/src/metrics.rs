@@ -128,6 +128,7 @@ mod tests {
             jobs: Jobs { scheduled: 3, running: 2, waiting: 1 },
             unfinished: 6,
             agents: Agents { idle: 1, busy: 3, total: 4 },
+            expected: 0,
             poll_after: None,
         };
         let lines: Vec<String> =
@@ -170,6 +171,7 @@ mod tests {
             jobs: Jobs::default(),
             unfinished: 0,
             agents: Agents::default(),
+            expected: 0,
             poll_after: None,
         };
         assert!(values(&counts, Troubles::default()).iter().all(|(_, value, _)| *value == 0.0));

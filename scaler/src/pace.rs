@@ -18,6 +18,16 @@ pub fn publication_due(since: Option<Duration>, every: Duration) -> bool {
     since.is_none_or(|since| since + every / 60 >= every)
 }
 
+/// Between the beginnings of two ticks that hints ask for: a build of many jobs sends many of them.
+pub const APART: Duration = Duration::from_millis(500);
+
+/// How long the tick that a hint asks for waits, when the last one began `since` ago. It then sees what all hints
+/// meanwhile are about.
+#[must_use]
+pub fn after_hint(since: Duration) -> Duration {
+    APART.saturating_sub(since)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,6 +39,12 @@ mod tests {
         assert_eq!(next_tick(s(10), Some(s(30))), s(30));
         assert_eq!(next_tick(s(10), Some(s(5))), s(10));
         assert_eq!(next_tick(s(10), Some(s(86_400))), s(300));
+    }
+
+    #[test]
+    fn hints_are_answered_at_once_and_a_storm_of_them_twice_a_second() {
+        let ms = Duration::from_millis;
+        assert_eq!([0, 200, 500, 9000].map(|since| after_hint(ms(since))), [ms(500), ms(300), ms(0), ms(0)]);
     }
 
     #[test]

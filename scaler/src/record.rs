@@ -82,11 +82,26 @@ pub struct Inputs {
     /// Absent when the CI did not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jobs: Option<Jobs>,
+    /// Jobs that hints announced and that have not come ([`crate::forecast`]).
+    #[serde(default, rename = "announced", skip_serializing_if = "is_none")]
+    pub expected: u32,
     /// In the order of the configuration: the cheapest first.
     pub groups: Vec<GroupSeen>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+pub(crate) fn is_none(announced: &u32) -> bool {
+    *announced == 0
+}
+
 impl Inputs {
+    /// The jobs to prepare for: those that are there, and those that were announced.
+    #[must_use]
+    pub fn awaited(&self) -> Option<Jobs> {
+        let expected = u64::from(self.expected);
+        self.jobs.map(|jobs| Jobs { scheduled: jobs.scheduled.saturating_add(expected), ..jobs })
+    }
+
     /// Each group as it is decided on; none where it is not known.
     #[must_use]
     pub fn weighed(&self) -> Vec<Option<Capacity>> {
@@ -98,7 +113,7 @@ impl Inputs {
     #[must_use]
     pub fn decide(&self) -> Vec<Option<Plan>> {
         let known: Option<Vec<Capacity>> = self.weighed().into_iter().collect();
-        let Some((jobs, known)) = self.jobs.zip(known) else { return vec![None; self.groups.len()] };
+        let Some((jobs, known)) = self.awaited().zip(known) else { return vec![None; self.groups.len()] };
         let policy = &self.wanted.policy;
         let shares = shares(needed(policy, &jobs), self.wanted.most, &known);
         shares.into_iter().zip(&known).map(|(share, group)| Some(decide(policy, share, group))).collect()
@@ -114,7 +129,7 @@ impl Inputs {
     }
 
     /// Instances that jobs need beyond what the groups may have (their maximum, the brake), or can get (AWS does not
-    /// deliver). Nothing that is unknown is short.
+    /// deliver). Nothing that is unknown is short, nor what is only announced.
     #[must_use]
     pub fn capacity_short(&self) -> u64 {
         let known: Option<Vec<Capacity>> = self.weighed().into_iter().collect();

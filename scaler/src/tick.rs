@@ -37,6 +37,8 @@ pub struct Counts {
     pub unfinished: u64,
     /// Connected agents.
     pub agents: Agents,
+    /// Jobs that were announced and have not come ([`crate::hint`]).
+    pub expected: u32,
     /// How long the CI asks us to wait before the next read.
     pub poll_after: Option<Duration>,
 }
@@ -165,6 +167,9 @@ pub struct Decision {
     /// Jobs, when the CI answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<Jobs>,
+    /// Jobs that were announced and have not come.
+    #[serde(skip_serializing_if = "crate::record::is_none")]
+    pub announced: u32,
     /// Agents, when the CI answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agents: Option<Agents>,
@@ -238,6 +243,7 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
         queue: order.queue.clone(),
         wanted: order.wanted(),
         jobs: counts.as_ref().map(|counts| counts.jobs),
+        expected: counts.as_ref().map_or(0, |counts| counts.expected),
         groups: seen,
     };
     let plans = inputs.decide();
@@ -266,6 +272,7 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
                 group: group.name.clone(),
                 dry_run: order.dry_run,
                 jobs: inputs.jobs,
+                announced: inputs.expected,
                 agents: counts.as_ref().map(|c| c.agents),
                 capacity,
                 boots_failing,

@@ -16,6 +16,7 @@ mod explain;
 mod faults;
 mod five_hours;
 mod given_and_default;
+mod hints;
 mod instance_parameters;
 mod jobs;
 mod lab_cli;

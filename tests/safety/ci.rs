@@ -47,6 +47,7 @@ impl JobCounts for Api {
             jobs,
             unfinished,
             agents: Agents::default(),
+            expected: 0,
             poll_after: None,
         })
     }

@@ -25,7 +25,8 @@ impl Stacks {
         for definition in definitions {
             self.groups.define(definition);
         }
-        self.schedules.set(self.readback.schedules().await?).await
+        self.schedules.set(self.readback.schedules().await?).await?;
+        self.urls.set(self.readback.function_urls().await?).await
     }
 
     /// Takes over what others change through the endpoint: `aws cloudformation` by hand, `make create-stack`.

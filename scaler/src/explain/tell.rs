@@ -119,7 +119,13 @@ fn need(inputs: &Inputs) -> String {
     let Some(jobs) = inputs.jobs else { return "the jobs are not known".to_owned() };
     let policy = &inputs.wanted.policy;
     let waiting = if policy.include_waiting { jobs.waiting } else { 0 };
-    let counted = [(jobs.scheduled, "scheduled"), (jobs.running, "running"), (waiting, "waiting")];
+    let announced = u64::from(inputs.expected);
+    let counted = [
+        (jobs.scheduled, "scheduled"),
+        (jobs.running, "running"),
+        (waiting, "waiting"),
+        (announced, "announced"),
+    ];
     let counted: Vec<(u64, &str)> = counted.into_iter().filter(|(count, _)| *count > 0).collect();
     let Some((first, state)) = counted.first() else { return "no jobs".to_owned() };
     let mut text = format!("{first} job{} {state}", if *first == 1 { "" } else { "s" });
@@ -129,7 +135,7 @@ fn need(inputs: &Inputs) -> String {
         let _ = write!(text, "{and} {count} {state}");
     }
     let one = counted.len() == 1 && *first == 1;
-    let needed = needed(policy, &jobs);
+    let needed = needed(policy, &inputs.awaited().unwrap_or(jobs));
     // A `String` takes all that is written.
     let _ = write!(text, " need{} {}", if one { "s" } else { "" }, instances(needed));
     if policy.agents_per_instance > 1 {

@@ -67,11 +67,12 @@ pub fn any_inputs() -> impl Strategy<Value = Inputs> {
     any_wanted().prop_flat_map(|wanted| {
         let known = proptest::option::weighted(0.9, any_known(wanted.patience));
         let groups = proptest::collection::vec(known, 1..5);
-        (any_moment(), proptest::option::weighted(0.9, any_jobs()), groups).prop_map(
-            move |(at, jobs, groups)| {
+        let expected = prop_oneof![2 => Just(0u32), 1 => 1u32..100, 1 => any::<u32>()];
+        (any_moment(), proptest::option::weighted(0.9, any_jobs()), expected, groups).prop_map(
+            move |(at, jobs, expected, groups)| {
                 let named = |(place, known)| GroupSeen { name: format!("ci-{place}"), known };
                 let groups = groups.into_iter().enumerate().map(named).collect();
-                Inputs { at, queue: "default".into(), wanted, jobs, groups }
+                Inputs { at, queue: "default".into(), wanted, jobs, expected, groups }
             },
         )
     })
@@ -94,6 +95,7 @@ pub fn inputs(jobs: Option<(u64, u64)>, capacity: Capacity) -> Inputs {
         queue: "default".into(),
         wanted: Wanted { policy: Policy::of_need(3), most: u32::MAX, patience, mode: ScalingMode::Direct },
         jobs: jobs.map(|(scheduled, running)| Jobs { scheduled, running, waiting: 0 }),
+        expected: 0,
         groups: vec![GroupSeen { name: "ci-instances".into(), known: Some(known) }],
     }
 }
@@ -105,6 +107,20 @@ pub fn busy(busy: u32) -> Capacity {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn what_is_announced_only_adds(inputs in any_inputs()) {
+        let all = |inputs: &Inputs| -> u64 {
+            let plans = inputs.decide();
+            let after = inputs.groups.iter().zip(&plans).map(|(group, plan)| {
+                let desired = group.known.as_ref().map_or(0, |known| known.capacity.desired);
+                plan.and_then(|plan| plan.target()).unwrap_or(desired)
+            });
+            after.map(u64::from).sum()
+        };
+        let without = Inputs { expected: 0, ..inputs.clone() };
+        prop_assert!(all(&inputs) >= all(&without));
+    }
 
     #[test]
     fn a_record_replays_to_the_same_plan_bit_for_bit(inputs in any_inputs()) {
@@ -240,7 +256,7 @@ fn what_no_group_may_have_or_can_get_is_short() {
     for (name, scheduled, most, groups, short) in cases {
         let wanted = Wanted { policy: Policy::of_need(1), most, patience, mode: ScalingMode::Direct };
         let jobs = Some(Jobs { scheduled, ..Jobs::default() });
-        let inputs = Inputs { at: second(90), queue: "default".into(), wanted, jobs, groups };
+        let inputs = Inputs { at: second(90), queue: "default".into(), wanted, jobs, expected: 0, groups };
         assert_eq!(inputs.capacity_short(), short, "{name}");
     }
 }

@@ -40,6 +40,7 @@ pub fn counts(scheduled: u64) -> Counts {
         jobs: Jobs { scheduled, ..Jobs::default() },
         unfinished: scheduled,
         agents: Agents::default(),
+        expected: 0,
         poll_after: Some(Duration::from_secs(20)),
     }
 }
@@ -122,6 +123,19 @@ async fn in_alarms_mode_what_is_unknown_is_not_published() {
     let mut groups = [Kept::new("g", FakeGroup::new("g", None))];
     tick(&order, &FixedCounts(Ok(counts(4))), &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
     assert_eq!(*metrics.3.lock().unwrap(), [Vec::new()]);
+}
+
+#[tokio::test]
+async fn announced_jobs_are_prepared_for_and_said() {
+    let counts = Counts { expected: 3, ..counts(1) };
+    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
+    let mut groups = [Kept::new("g", idle_group())];
+    let outcome =
+        tick(&order(), &FixedCounts(Ok(counts)), &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
+    assert_eq!(groups[0].group.set(), [4], "one that is there and three to come");
+    let line = serde_json::to_value(&outcome.decisions[0]).unwrap();
+    assert_eq!((&line["jobs"]["scheduled"], &line["announced"]), (&1.into(), &3.into()));
+    assert_eq!(outcome.record.unwrap().inputs.expected, 3);
 }
 
 #[tokio::test]

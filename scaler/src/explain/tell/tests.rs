@@ -91,6 +91,12 @@ fn every_situation_in_plain_words() {
             &[],
         ),
         ("more jobs than the group may hold", inputs(Some((90, 4)), busy(3)), &[]),
+        ("announced jobs", with(inputs(Some((2, 4)), busy(2)), |i| i.expected = 7), &[]),
+        (
+            "announced jobs alone",
+            with(inputs(Some((0, 0)), Capacity { max: 5, ..Capacity::default() }), |i| i.expected = 1),
+            &[],
+        ),
         ("at the maximum", inputs(Some((90, 15)), busy(5)), &[]),
         ("at the maximum of all groups", with(two((90, 4)), |i| i.wanted.most = 4), &[]),
         ("idle instances go", inputs(Some((0, 2)), idle), &[]),

@@ -1,0 +1,125 @@
+//! How many jobs a build of a pipeline brings, learned from those before it. Pure: `now` is a parameter.
+//!
+//! A build is queued long before its jobs are: the first one uploads the others. What a build of the pipeline brought
+//! so far, in the time for which an announcement is believed, is the estimate for the next one. Later builds count
+//! more than earlier ones, and a pipeline that has not built for a month is forgotten. A build that never began to
+//! run teaches nothing: its jobs stand behind others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::hint::{Event, Hint};
+
+/// How much the latest build counts; the rest is what was known before.
+const WEIGHT: f64 = 0.3;
+
+/// Pipelines that are remembered, builds that are watched, and jobs of one that are told apart, at most: all are named
+/// by somebody else.
+const PIPELINES: usize = 1000;
+const BUILDS: usize = 1000;
+const JOBS: usize = 2000;
+
+/// A pipeline that has not built for so long is forgotten.
+const FORGOTTEN: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// What is known.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FanOut {
+    pipelines: BTreeMap<String, Learned>,
+    builds: BTreeMap<String, Watched>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Learned {
+    jobs: f64,
+    at: Timestamp,
+}
+
+/// A build of which jobs are awaited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Watched {
+    pipeline: Option<String>,
+    since: Timestamp,
+    runs: bool,
+    jobs: BTreeSet<String>,
+}
+
+impl FanOut {
+    /// Takes note of a hint, and tells how many jobs it announces for `queue`. A build announces once: a hint that
+    /// comes twice, or its next event, adds nothing. `window`: for how long jobs of a build are awaited.
+    pub fn hear(&mut self, hint: &Hint, queue: &str, window: SignedDuration, now: Timestamp) -> u32 {
+        self.settle(window, now);
+        let Some(build) = &hint.build else { return 0 };
+        if hint.event == Event::BuildFinished {
+            if let Some(watched) = self.builds.remove(build) {
+                self.learn(Watched { runs: true, ..watched }, now);
+            }
+            return 0;
+        }
+        let known = self.builds.contains_key(build);
+        if !known && self.builds.len() >= BUILDS {
+            return 0;
+        }
+        let watched = self.builds.entry(build.clone()).or_insert_with(|| Watched {
+            pipeline: hint.pipeline.clone(),
+            since: now,
+            runs: false,
+            jobs: BTreeSet::new(),
+        });
+        match hint.event {
+            Event::JobScheduled => {
+                if let Some(job) =
+                    hint.job.as_ref().filter(|_| watched.jobs.len() < JOBS && hint.is_for(queue))
+                {
+                    watched.jobs.insert(job.clone());
+                }
+                0
+            }
+            Event::BuildRunning if !watched.runs => {
+                // Its other jobs come from now on.
+                (watched.runs, watched.since) = (true, now);
+                if known { 0 } else { self.estimate(hint, queue) }
+            }
+            _ if known => 0,
+            _ => self.estimate(hint, queue),
+        }
+    }
+
+    fn estimate(&self, hint: &Hint, queue: &str) -> u32 {
+        let learned = || {
+            let learned = self.pipelines.get(hint.pipeline.as_ref()?)?;
+            // At most as many as are told apart.
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to JOBS")]
+            Some(learned.jobs.round() as u32)
+        };
+        if hint.is_for(queue) { hint.announces(queue).or_else(learned).unwrap_or(0) } else { 0 }
+    }
+
+    /// Learns from builds whose time is over, and forgets pipelines that build no more.
+    fn settle(&mut self, window: SignedDuration, now: Timestamp) {
+        let over = self.builds.extract_if(.., |_, watched| now.duration_since(watched.since) >= window);
+        let over: Vec<Watched> = over.map(|(_, watched)| watched).collect();
+        for watched in over {
+            self.learn(watched, now);
+        }
+        self.pipelines.retain(|_, learned| now.duration_since(learned.at) < FORGOTTEN);
+    }
+
+    fn learn(&mut self, watched: Watched, now: Timestamp) {
+        let Some(pipeline) = watched.pipeline.filter(|_| watched.runs) else { return };
+        if !self.pipelines.contains_key(&pipeline) && self.pipelines.len() >= PIPELINES {
+            let eldest = self.pipelines.iter().min_by_key(|(_, learned)| learned.at);
+            if let Some(eldest) = eldest.map(|(name, _)| name.clone()) {
+                self.pipelines.remove(&eldest);
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "JOBS at most")]
+        let brought = watched.jobs.len() as f64;
+        let learned = self.pipelines.entry(pipeline).or_insert(Learned { jobs: brought, at: now });
+        *learned = Learned { jobs: learned.jobs + WEIGHT * (brought - learned.jobs), at: now };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! Push and poll: the CI's webhook makes the next look come at once, and without it the next poll sees the same.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use scaler::hint::signature::sign;
+use secrecy::SecretString;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::counts::{Answer, Counts};
+use crate::scene::{PATIENCE, Scene};
+
+const SECRET: &str = "the-webhooks-secret";
+
+/// `scaler run` under the template's role.
+struct Daemon {
+    child: Child,
+    url: String,
+    log: std::path::PathBuf,
+}
+
+impl Daemon {
+    /// Polls after `interval`.
+    async fn start(scene: &Scene, counts: &Counts, interval: &str) -> Self {
+        let role = &scene.stack.resources["ScalerRole"];
+        let log = scene.lab.folder().join("daemon.log");
+        let mut command = Command::new(scene.lab.programs().join("scaler"));
+        command.args(["run", "--listen", "127.0.0.1:0"]).env_clear();
+        command.envs(scene.lab.endpoint().mint_session(role, "daemon").environment());
+        command.envs([
+            ("AWS_ENDPOINT_URL", scene.lab.endpoint().url()),
+            ("AWS_REGION", lab::lab::REGION),
+            ("ASG_NAME", "ci-instances"),
+            ("BUILDKITE_AGENT_TOKEN", "token"),
+            ("HINT_SECRET", SECRET),
+            ("LAMBDA_INTERVAL", interval),
+        ]);
+        let endpoint = counts.environment().into_iter().find(|(name, _)| name == "BUILDKITE_AGENT_ENDPOINT");
+        command.envs(endpoint);
+        command.stdout(std::fs::File::create(&log).unwrap()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let line = lines.next_line().await.unwrap().unwrap();
+        let url = line.strip_prefix("scaler: listening for hints on ").unwrap_or_else(|| panic!("{line}"));
+        let url = url.to_owned();
+        // What it complains of later goes on; nobody needs it unless the test fails.
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                eprintln!("{line}");
+            }
+        });
+        let daemon = Self { child, url, log };
+        daemon.ticks(1).await;
+        daemon
+    }
+
+    /// Waits until it has ticked so often.
+    async fn ticks(&self, count: usize) {
+        let begun = Instant::now();
+        while self.ticked() < count {
+            assert!(begun.elapsed() < PATIENCE, "{} of {count} ticks", self.ticked());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn ticked(&self) -> usize {
+        self.decisions().len()
+    }
+
+    fn decisions(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(&self.log).unwrap();
+        log.lines().filter(|line| line.starts_with(r#"{"at":"#)).map(str::to_owned).collect()
+    }
+
+    async fn stop(mut self) {
+        let id = self.child.id().unwrap();
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(id.try_into().unwrap()),
+            nix::sys::signal::Signal::SIGTERM,
+        )
+        .unwrap();
+        assert!(self.child.wait().await.unwrap().success(), "SIGTERM is a good end");
+    }
+}
+
+/// The status of the answer to a webhook with this signature.
+async fn post(url: &str, body: &str, signature: &str) -> (u16, String) {
+    let request = reqwest::Client::new().post(url).header("X-Buildkite-Signature", signature);
+    let answer = request.body(body.to_owned()).send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+fn signed(body: &str) -> String {
+    sign(&SecretString::from(SECRET.to_owned()), body.as_bytes(), Timestamp::now())
+}
+
+const JOB: &str = r#"{"event":"job.scheduled","job":{"id":"1","agent_query_rules":["queue=default"]},"pipeline":{"slug":"app"}}"#;
+
+/// A period that no test waits for.
+const LONG: &str = "300s";
+
+#[tokio::test]
+async fn a_hint_brings_the_look_and_a_forged_one_does_not() {
+    let counts = Counts::start().await;
+    let scene = Scene::start(&[("MaxSize", "9")], Vec::new()).await;
+    let daemon = Daemon::start(&scene, &counts, LONG).await;
+    counts.say(Answer::Jobs { scheduled: 2, running: 0 });
+    let looks = || scene.calls("autoscaling:DescribeAutoScalingGroups", "daemon");
+    assert_eq!(looks(), 1);
+
+    let old = Timestamp::now() - jiff::SignedDuration::from_mins(6);
+    let stale = sign(&SecretString::from(SECRET.to_owned()), JOB.as_bytes(), old);
+    let other = sign(&SecretString::from("guess".to_owned()), JOB.as_bytes(), Timestamp::now());
+    for forged in [String::new(), SECRET.to_owned(), other, signed("{}"), stale] {
+        let answer = post(&daemon.url, JOB, &forged).await;
+        assert_eq!(answer, (401, "{\"message\":\"unauthorized\"}\n".to_owned()), "{forged}");
+    }
+    let elsewhere = JOB.replace("queue=default", "queue=windows");
+    assert_eq!(post(&daemon.url, &elsewhere, &signed(&elsewhere)).await.0, 200);
+
+    // The poll is far away.
+    assert_eq!(post(&daemon.url, JOB, &signed(JOB)).await.0, 202);
+    scene.group_until(|g| g.desired == 2).await;
+    daemon.ticks(2).await;
+    assert_eq!((looks(), daemon.ticked()), (2, 2), "the refused ones made nobody look");
+
+    // A build that is queued announces its jobs before they are there; explain says so.
+    let build = r#"{"event":"build.scheduled","build":{"id":"b-1"},"pipeline":{"slug":"app"},"jobs":3}"#;
+    assert_eq!(post(&daemon.url, build, &signed(build)).await.0, 202);
+    scene.group_until(|g| g.desired == 6).await;
+    daemon.ticks(3).await;
+    let log = daemon.log.clone();
+    daemon.stop().await;
+    let mut explain = Command::new(scene.lab.programs().join("scaler"));
+    let told = explain.args(["explain", "--file"]).arg(&log).output().await.unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(
+        told.contains("ci-instances: 2 -> 6 instances: 2 jobs scheduled and 4 announced need 6 instances"),
+        "{told}"
+    );
+    assert!(!told.contains("does not replay"), "{told}");
+    scene.lab.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_hint_costs_a_period() {
+    let counts = Counts::start().await;
+    let scene = Scene::start(&[("MaxSize", "9")], Vec::new()).await;
+    let daemon = Daemon::start(&scene, &counts, "2s").await;
+    // The CI has jobs, and its webhook never comes.
+    counts.say(Answer::Jobs { scheduled: 3, running: 0 });
+    let before = daemon.ticked();
+    scene.group_until(|g| g.desired == 3).await;
+    daemon.ticks(before + 1).await;
+    let first = daemon.decisions().iter().position(|line| line.contains("scale-out")).unwrap();
+    assert!(first <= before + 1, "the next poll or, where that had begun before, the one after it");
+    daemon.stop().await;
+    scene.lab.stop().await.unwrap();
+}
