@@ -5,7 +5,7 @@
 //! - [`keeper`]: the one task that observes, asks `lifecycle::decide` and carries out its steps; [`jobs`] is what
 //!   outlives it.
 //! - [`updates`]: whether it is the turn of this instance to make room for a successor. [`clock`]: the keeper's time.
-//! - [`group`], [`metadata`], [`settings`]: ports. [`autoscaling`] is the group's adapter, [`fake_group`] its double for
+//! - [`group`], [`metadata`], [`settings`], [`scaler`]: ports. [`autoscaling`] is the group's adapter, [`fake_group`] its double for
 //!   tests.
 //! - [`protocol`], [`server`], [`client`], [`operator`]: how hooks and people talk to it; [`asker`]: who they are.
 
@@ -20,6 +20,7 @@ pub mod keeper;
 pub mod metadata;
 pub mod operator;
 pub mod protocol;
+pub mod scaler;
 pub mod server;
 pub mod settings;
 pub mod updates;
@@ -48,6 +49,7 @@ use autoscaling::AutoScalingGroup;
 use clock::{EvenClock, ThisMachine};
 use keeper::{Keeper, Orders, Ports};
 use metadata::ImdsMetadata;
+use scaler::StackParameter;
 use settings::UserDataSettings;
 
 /// Arguments of `watch`.
@@ -87,6 +89,7 @@ pub async fn run(layout: &Layout, args: WatchArgs) -> Result<(), Failure> {
         group: AutoScalingGroup::new(&session, group, &identity.instance_id),
         metadata: ImdsMetadata(Imds::new()),
         settings: UserDataSettings::new(session.clone(), Imds::new(), layout.clone()),
+        scaler: StackParameter::new(&session, &instance.stack),
         units,
         disk,
         clock: EvenClock::new(ThisMachine::new()),

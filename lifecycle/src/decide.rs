@@ -26,6 +26,9 @@ pub const DESCRIBED_FOR: SignedDuration = SignedDuration::from_secs(300);
 /// For how long the end waits for logs that are still being sent.
 pub const FLUSHED_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 
+/// So long after a scaler said that it keeps idle instances it is believed to live: it says so every five minutes.
+pub const KEPT_FOR: SignedDuration = SignedDuration::from_secs(900);
+
 /// How often a way to the end is tried before the next one is.
 const TRIES: u32 = 3;
 
@@ -39,6 +42,8 @@ pub enum Action {
     DescribeSize,
     /// Ask the group what instances are launched from, and whether the settings have changed.
     DescribeRollout,
+    /// Ask when a scaler last said that it keeps idle instances.
+    DescribeScaler,
     /// Take protection from scale-in.
     Protect,
     /// Drop it.

@@ -76,6 +76,8 @@ pub struct Observed {
     pub size: Option<(Size, Timestamp)>,
     /// What a successor would have, if it is this instance's turn to leave for one, and when that was found out.
     pub turn: Option<(Option<Newer>, Timestamp)>,
+    /// When a scaler last said that it keeps idle instances, if ever, and when that was found out.
+    pub scaler: Option<(Option<Timestamp>, Timestamp)>,
     /// Agents that run.
     pub agents: Option<usize>,
     /// Were the agents told to leave?
@@ -105,6 +107,8 @@ pub enum Outcome {
     Size(Size),
     /// What a successor would have, if it is this instance's turn.
     Turn(Option<Newer>),
+    /// When a scaler last said that it keeps idle instances, if ever.
+    Kept(Option<Timestamp>),
     /// So many jobs run now.
     Jobs(usize),
 }
@@ -127,6 +131,7 @@ impl Observed {
             idle_since,
             size: None,
             turn: None,
+            scaler: None,
             agents: None,
             agents_told: false,
             cancelled: false,
@@ -161,11 +166,15 @@ impl Observed {
             Outcome::Protected(protected) => self.protected = Some((protected, now)),
             Outcome::Size(size) => self.size = Some((size, now)),
             Outcome::Turn(turn) => self.turn = Some((turn, now)),
+            Outcome::Kept(kept) => self.scaler = Some((kept, now)),
             Outcome::Jobs(jobs) => self.jobs = jobs,
             Outcome::Done => {}
         }
         match action {
-            Action::DescribeInstance | Action::DescribeSize | Action::DescribeRollout => {}
+            Action::DescribeInstance
+            | Action::DescribeSize
+            | Action::DescribeRollout
+            | Action::DescribeScaler => {}
             Action::Protect => self.protected = Some((true, now)),
             Action::Unprotect => self.protected = Some((false, now)),
             Action::Admit => {

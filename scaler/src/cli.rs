@@ -1,4 +1,4 @@
-//! The command line: `once`, `run`, `lambda`, `explain`, `simulate`, `trace`.
+//! The command line: `once`, `run`, `lambda`, `check`, `explain`, `simulate`, `trace`.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -11,6 +11,7 @@ use aws::session::Patience;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 
+use crate::check::{CheckOptions, check, environment};
 use crate::config::Config;
 use crate::daemon::run_until_stopped;
 use crate::explain::command::{ExplainOptions, explain};
@@ -20,15 +21,19 @@ use crate::hint::desk::Desk;
 use crate::hint::heard::{Heard, WithHints};
 use crate::hint::secret::HintSecret;
 use crate::job_counts::BuildkiteJobCounts;
+use crate::keeps::KeepsParameter;
 use crate::metrics::CloudWatchMetrics;
 use crate::pace;
+use crate::schedule::Effective;
+use crate::settings::source::Source;
 use crate::simulate::command::{self, SimulateOptions, TraceOptions};
 use crate::tick::{Kept, Order, Outcome, Problem, tick};
 
 /// Reads a CI queue's job counts, publishes them to CloudWatch and resizes the Auto Scaling group
 ///
 /// Settings come from the environment: ASG_NAME, BUILDKITE_QUEUE, BUILDKITE_AGENT_ENDPOINT and one of
-/// BUILDKITE_AGENT_TOKEN, BUILDKITE_AGENT_TOKEN_SECRET, BUILDKITE_AGENT_TOKEN_SSM_KEY; docs/scaler.md lists all.
+/// BUILDKITE_AGENT_TOKEN, BUILDKITE_AGENT_TOKEN_SECRET, BUILDKITE_AGENT_TOKEN_SSM_KEY, and from the document that
+/// SCALER_SETTINGS holds or names; docs/scaler.md lists all.
 /// Every tick prints one JSON line that says what was seen, what was decided and why.
 #[derive(Debug, Parser)]
 #[command(name = "scaler", version, max_term_width = 100)]
@@ -56,6 +61,8 @@ enum Verb {
     },
     /// Serve the Lambda runtime API: one invocation ticks for LAMBDA_TIMEOUT
     Lambda,
+    /// Print the settings that hold, or all their faults, without any call
+    Check(CheckOptions),
     /// Tell in plain words what was decided and why, from the records that ticks leave
     Explain(ExplainOptions),
     /// Try policies on a trace of jobs, on a virtual clock; nothing of AWS or the CI is touched
@@ -73,6 +80,7 @@ pub struct Scaler {
     desk: Option<Arc<Desk>>,
     groups: Vec<Kept<AutoScalingGroup>>,
     metrics: CloudWatchMetrics,
+    keeps: KeepsParameter,
     published: Option<Instant>,
 }
 
@@ -82,8 +90,7 @@ impl Scaler {
     /// # Errors
     /// Every fault of the configuration; no region; no token.
     pub async fn connect(config: Config) -> Result<Self, Problem> {
-        let session =
-            Session::load(None, Patience::default()).await.map_err(|e| Problem::new(78, e.to_string()))?;
+        let session = session().await?;
         let heard = Arc::new(Heard::default());
         let jobs = WithHints::new(BuildkiteJobCounts::new(&config, &session), Arc::clone(&heard));
         let secret = config.hints.as_ref().map(|hints| HintSecret::new(hints.secret.clone(), &session));
@@ -91,7 +98,8 @@ impl Scaler {
         let groups = config.groups.iter();
         let groups = groups.map(|name| Kept::new(name, AutoScalingGroup::new(&session, name))).collect();
         let metrics = CloudWatchMetrics::new(&session, valid_for(config.publish_every));
-        Ok(Self { config, jobs, desk, groups, metrics, published: None })
+        let keeps = KeepsParameter::new(&session, config.keeps_parameter.clone());
+        Ok(Self { config, jobs, desk, groups, metrics, keeps, published: None })
     }
 
     /// The configuration.
@@ -118,21 +126,30 @@ impl Scaler {
     }
 
     async fn tick_with(&mut self, dry_run: bool, due: bool) -> Outcome {
+        let now = Timestamp::now();
+        let Effective { policy, most, period } = self.config.effective_at(now);
         let order = Order {
             queue: self.config.queue.clone(),
-            policy: self.config.policy,
-            most: self.config.most,
+            policy,
+            most,
+            period,
             patience: self.config.patience,
             probe_after: self.config.probe_after,
             mode: self.config.mode,
             dry_run,
             publish: self.config.publish && due,
         };
-        let outcome = tick(&order, &self.jobs, &mut self.groups, &self.metrics, Timestamp::now()).await;
+        let mut outcome = tick(&order, &self.jobs, &mut self.groups, &self.metrics, now).await;
         if outcome.published {
             self.published = Some(Instant::now());
         }
         log(&outcome);
+        if outcome.keeps_idle
+            && !dry_run
+            && let Err(problem) = self.keeps.say(now).await
+        {
+            outcome.problems.push(problem);
+        }
         outcome
     }
 }
@@ -187,26 +204,37 @@ fn arguments() -> Vec<OsString> {
 async fn run(verb: Verb) -> Result<(), Problem> {
     match verb {
         Verb::Once { dry_run } => {
-            let outcome = Scaler::connect(config(None)?).await?.tick(dry_run).await;
+            let outcome = Scaler::connect(config(None).await?).await?.tick(dry_run).await;
             first(outcome.problems)
         }
         Verb::Run { dry_run, listen } => {
-            run_until_stopped(Scaler::connect(config(listen)?).await?, dry_run).await
+            run_until_stopped(Scaler::connect(config(listen).await?).await?, dry_run).await
         }
-        Verb::Lambda => crate::lambda::serve(config(None)?).await,
+        Verb::Lambda => crate::lambda::serve(config(None).await?).await,
+        Verb::Check(options) => check(&options, Timestamp::now()),
         Verb::Explain(options) => explain(&options).await,
         Verb::Simulate(options) => command::simulate(&options),
         Verb::Trace(options) => command::trace(&options),
     }
 }
 
-/// The environment's configuration. `listen` stands for its `HINT_ADDRESS`.
-fn config(listen: Option<String>) -> Result<Config, Problem> {
+/// The environment's configuration, and the document's where it lies. `listen` stands for `HINT_ADDRESS`.
+async fn config(listen: Option<String>) -> Result<Config, Problem> {
     let lookup = |name: &str| match &listen {
         Some(address) if name == "HINT_ADDRESS" => Some(address.clone()),
-        _ => std::env::var(name).ok(),
+        _ => environment(name),
     };
-    Config::read(&lookup).map_err(|faults| Problem::new(78, faults.to_string()))
+    let source = Source::of_environment(&lookup)?;
+    let document = match source {
+        None => None,
+        Some(Source::Inline(text)) => Some(text),
+        Some(place) => Some(place.fetch(&session().await?).await?),
+    };
+    Config::read(&lookup, document.as_deref()).map_err(|faults| Problem::new(78, faults.to_string()))
+}
+
+async fn session() -> Result<Session, Problem> {
+    Session::load(None, Patience::default()).await.map_err(|e| Problem::new(78, e.to_string()))
 }
 
 /// The first problem stands for the tick; the decision log has them all.

@@ -15,12 +15,23 @@ pub struct Policy {
     pub agents_per_instance: u32,
     /// Instances beyond the need, kept while there are jobs.
     pub instance_buffer: u32,
+    /// Instances' worth of idle agents beyond the need, kept with or without jobs.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub idle_instances: u32,
+    /// Never fewer instances, of all groups together.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub min_instances: u32,
     /// Count jobs that wait for others as need too.
     pub include_waiting: bool,
     /// May the scaler lower desired capacity?
     pub scale_in: bool,
     /// May the scaler raise desired capacity?
     pub scale_out: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Policy {
@@ -30,6 +41,8 @@ impl Policy {
         Self {
             agents_per_instance,
             instance_buffer: 0,
+            idle_instances: 0,
+            min_instances: 0,
             include_waiting: false,
             scale_in: true,
             scale_out: true,
@@ -130,6 +143,8 @@ pub enum Reason {
     Enough,
     /// Jobs need more instances than desired.
     Need,
+    /// The policy keeps idle instances, or a minimum, beyond what jobs need.
+    Floor,
     /// Jobs need more than the group's maximum.
     AtMaximum,
     /// Desired is above need and idle instances can go.
@@ -153,6 +168,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::Enough => "desired capacity is what the jobs need",
             Self::Need => "jobs need more instances",
+            Self::Floor => "the policy keeps more instances than jobs need",
             Self::AtMaximum => "jobs need more instances than the group's maximum",
             Self::Short => "AWS does not launch what is desired here: another group gets it",
             Self::BootsFail => "boots keep failing: one instance at a time is tried, after growing pauses",
@@ -188,9 +204,16 @@ impl Plan {
     }
 }
 
-/// Instances that the jobs ask for. The buffer counts only while there are jobs, so that an idle stack reaches zero.
+/// Instances that jobs and policy ask for: what the jobs need, the floor of idle ones beyond it, and never fewer than the
+/// policy's minimum.
 #[must_use]
 pub fn needed(policy: &Policy, jobs: &Jobs) -> u32 {
+    needed_by_jobs(policy, jobs).saturating_add(policy.idle_instances).max(policy.min_instances)
+}
+
+/// Instances that the jobs ask for. The buffer counts only while there are jobs, so that an idle stack reaches zero.
+#[must_use]
+pub fn needed_by_jobs(policy: &Policy, jobs: &Jobs) -> u32 {
     let waiting = if policy.include_waiting { jobs.waiting } else { 0 };
     let wanted = jobs.scheduled.saturating_add(jobs.running).saturating_add(waiting);
     if wanted == 0 {

@@ -7,14 +7,17 @@
 //! - [`gap`]: pure. Alarms mode: what is published so that CloudWatch alarms resize the groups.
 //! - [`tick`]: one observe-decide-apply over the three ports [`tick::JobCounts`], [`tick::Group`], [`tick::Metrics`].
 //! - [`record`]: pure. All that a tick decided from, and what came of it; [`explain`] tells it in plain words.
-//! - [`job_counts`], [`group`], [`metrics`]: the adapters (agent API, Auto Scaling, CloudWatch).
+//! - [`job_counts`], [`group`], [`metrics`], [`keeps`]: the adapters (agent API, Auto Scaling, CloudWatch, SSM).
 //! - [`pace`]: pure. When the next tick and the next publication are due.
 //! - [`forecast`]: pure. Jobs that were announced and are not there yet; [`fan_out`]: how many a build brings.
 //! - [`hint`]: webhooks of the CI that make the next look come at once.
+//! - [`check`]: the settings that hold, for people.
+//! - [`settings`]: pure. The settings document; [`schedule`]: pure. What is wanted when.
 //! - [`simulate`]: policies on a virtual clock, over a trace of jobs.
 //! - [`lambda`], [`daemon`], [`cli`]: the three callers of a tick: `lambda`, `run`, `once`.
 
 pub mod brake;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -26,10 +29,13 @@ pub mod gap;
 pub mod group;
 pub mod hint;
 pub mod job_counts;
+pub mod keeps;
 pub mod lambda;
 pub mod metrics;
 pub mod pace;
 pub mod record;
+pub mod schedule;
+pub mod settings;
 pub mod share;
 pub mod shortage;
 pub mod simulate;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use moved::Moved;
 
 use crate::brake::Failing;
-use crate::decide::{Capacity, Jobs, Plan, Policy, Reason, decide, needed};
+use crate::decide::{Capacity, Jobs, Plan, Policy, Reason, Step, decide, needed, needed_by_jobs};
 use crate::gap::{ScalingMode, gaps};
 use crate::share::shares;
 use crate::shortage::{Patience, Shortage};
@@ -24,7 +24,7 @@ const TEXT: usize = 400;
 const TEXTS: usize = 8;
 
 /// What the stack's owner wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
     /// The policy.
     pub policy: Policy,
@@ -35,6 +35,9 @@ pub struct Wanted {
     /// Who changes desired capacity.
     #[serde(default, skip_serializing_if = "ScalingMode::is_direct")]
     pub mode: ScalingMode,
+    /// The period of the schedule that changed the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period: Option<String>,
 }
 
 /// What is known of a group that was described.
@@ -116,7 +119,29 @@ impl Inputs {
         let Some((jobs, known)) = self.awaited().zip(known) else { return vec![None; self.groups.len()] };
         let policy = &self.wanted.policy;
         let shares = shares(needed(policy, &jobs), self.wanted.most, &known);
-        shares.into_iter().zip(&known).map(|(share, group)| Some(decide(policy, share, group))).collect()
+        let desired = known.iter().fold(0u32, |sum, group| sum.saturating_add(group.desired));
+        let plan = |share, group| {
+            let mut plan = decide(policy, share, group);
+            if plan.reason == Reason::Need && needed_by_jobs(policy, &jobs) <= desired {
+                plan.reason = Reason::Floor;
+            }
+            Some(plan)
+        };
+        shares.into_iter().zip(&known).map(|(share, group)| plan(share, group)).collect()
+    }
+
+    /// Is it the plan that idle instances stay which could go?
+    #[must_use]
+    pub fn keep_idle(&self, plans: &[Option<Plan>]) -> bool {
+        self.groups.iter().zip(plans).any(|(group, plan)| {
+            let idle = group.known.as_ref().map_or(0, |known| known.capacity.releasable);
+            let go = match plan.map(|plan| plan.step) {
+                Some(Step::ScaleIn { from, to }) => from - to,
+                Some(_) => 0,
+                None => return false,
+            };
+            idle > go
+        })
     }
 
     /// What is published of each group for the alarms, in alarms mode; what `plans` decided comes about by it.

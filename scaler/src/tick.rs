@@ -113,6 +113,8 @@ pub struct Order {
     pub policy: Policy,
     /// Instances of all groups together, beyond each group's own maximum.
     pub most: u32,
+    /// The period of the schedule that both are of.
+    pub period: Option<String>,
     /// How long AWS may owe launches.
     pub patience: Patience,
     /// After three failed boots, the pause before another one is tried.
@@ -127,7 +129,13 @@ pub struct Order {
 
 impl Order {
     fn wanted(&self) -> Wanted {
-        Wanted { policy: self.policy, most: self.most, patience: self.patience, mode: self.mode }
+        Wanted {
+            policy: self.policy,
+            most: self.most,
+            patience: self.patience,
+            mode: self.mode,
+            period: self.period.clone(),
+        }
     }
 }
 
@@ -164,6 +172,9 @@ pub struct Decision {
     pub group: String,
     /// Nothing was changed because nothing was to be changed.
     pub dry_run: bool,
+    /// The period of the schedule that holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub period: Option<String>,
     /// Jobs, when the CI answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<Jobs>,
@@ -210,6 +221,8 @@ pub struct Outcome {
     pub problems: Vec<Problem>,
     /// How long the CI asks us to wait.
     pub poll_after: Option<Duration>,
+    /// Idle instances stay that could go: it was decided so.
+    pub keeps_idle: bool,
 }
 
 /// Runs one tick. An unknown (jobs or any of the groups) means no step at all; a failed publication does not stop the
@@ -271,6 +284,7 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
                 queue: order.queue.clone(),
                 group: group.name.clone(),
                 dry_run: order.dry_run,
+                period: order.period.clone(),
                 jobs: inputs.jobs,
                 announced: inputs.expected,
                 agents: counts.as_ref().map(|c| c.agents),
@@ -288,7 +302,9 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
     let decisions = decisions.collect();
     let record = Record::new(&inputs, &plans, moved, &told, order.dry_run);
     let record = (!record.is_quiet()).then_some(record);
-    Outcome { decisions, record, published, problems, poll_after: counts.and_then(|c| c.poll_after) }
+    let keeps_idle = inputs.keep_idle(&plans);
+    let poll_after = counts.and_then(|counts| counts.poll_after);
+    Outcome { decisions, record, published, problems, poll_after, keeps_idle }
 }
 
 /// What was seen, with what is remembered of it, and which instances came or went. Boots that cannot be asked about

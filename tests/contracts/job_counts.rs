@@ -23,7 +23,7 @@ async fn counts_at(server: &BuildServer, token: &str) -> BuildkiteJobCounts {
         ("BUILDKITE_QUEUE", "default".to_owned()),
         ("ASG_NAME", "g".to_owned()),
     ]);
-    let config = Config::read(&|name| settings.get(name).cloned()).unwrap();
+    let config = Config::read(&|name| settings.get(name).cloned(), None).unwrap();
     let session = aws::Session::at("http://127.0.0.1:9", "us-east-1", "key", &"secret".into(), None).await;
     BuildkiteJobCounts::new(&config, &session)
 }

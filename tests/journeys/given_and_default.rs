@@ -1,5 +1,5 @@
 //! Two stacks side by side, one of defaults, one that is given all else: what their instances are, as EC2 and the jobs on
-//! them tell. `InstanceBuffer` has a stack of its own.
+//! them tell. `ScalerSettings` has a stack of its own.
 
 use std::collections::BTreeMap;
 
@@ -213,7 +213,7 @@ async fn secrets_under_their_key(stage: &Stage) {
 
 #[tokio::test]
 async fn an_instance_of_the_buffer_takes_the_next_job_at_once() {
-    let parameters = [("InstanceBuffer", "1"), ("MaxSize", "3")];
+    let parameters = [("ScalerSettings", "instance-buffer: 1"), ("MaxSize", "3")];
     let scene = Scene::start(&parameters, vec![("LAMBDA_TIMEOUT".to_owned(), "1s".to_owned())]).await;
     let enough = scene.lab.folder().join("enough");
     let first = scene.queue("app", &format!("until [ -e '{}' ]; do sleep 0.1; done", enough.display())).await;

@@ -15,6 +15,7 @@ mod doctor;
 mod explain;
 mod faults;
 mod five_hours;
+mod floor;
 mod given_and_default;
 mod hints;
 mod instance_parameters;

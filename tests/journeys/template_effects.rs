@@ -17,7 +17,7 @@ fn wide(vpc: &str, subnets: &str) -> Vec<(&'static str, String)> {
         ("AgentsPerInstance", "3"),
         ("MinSize", "2"),
         ("MaxSize", "2"),
-        ("InstanceBuffer", "5"),
+        ("ScalerSettings", "instance-buffer: 5"),
         ("InstanceTypes", "c7a.large,c7i.large,c6a.large,c6i.large"),
         ("SpotPrice", "0.0125"),
         ("ImageId", "/other/ami"),
@@ -75,7 +75,7 @@ async fn every_parameter_reaches_what_it_is_for() {
             json!("http://127.0.0.1:9/v3"),
         ),
         ("/scaler/AGENTS_PER_INSTANCE", json!("1"), json!("3")),
-        ("/scaler/INSTANCE_BUFFER", json!("0"), json!("5")),
+        ("/scaler/SCALER_SETTINGS", json!(""), json!("instance-buffer: 5")),
         ("/scaler/ASG_NAME", json!("ci-instances"), json!("wide-spot,wide-instances")),
         ("/scaler/MAX_INSTANCES", json!("10"), json!("2")),
         (

@@ -36,6 +36,8 @@ pub struct Aws {
     pub under_way: Vec<(Timestamp, usize, u32)>,
     /// Writes of scalers.
     pub writes: usize,
+    /// When a scaler last said that it keeps idle instances.
+    pub kept: Option<Timestamp>,
 }
 
 const LATE: SignedDuration = SignedDuration::from_secs(4);

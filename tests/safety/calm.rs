@@ -1,9 +1,10 @@
 //! What must hold when nothing happens any more: calls work, images boot, EC2 has capacity, and few jobs come.
 
 use jiff::SignedDuration;
+use lab::group::model::Group;
 use lifecycle::observed::Word;
 use lifecycle::probes::FAILED_IN_A_ROW;
-use scaler::decide::needed;
+use scaler::decide::{Jobs, needed};
 
 use crate::aws::Calls;
 use crate::ci::Answers;
@@ -81,7 +82,7 @@ impl World {
     pub fn returns_to_the_minimum(&mut self) {
         let idle = self.policy.idle_period.unwrap_or_default();
         self.pass(idle + PERIOD * 2 + RETIRE);
-        let least: u32 = self.aws().groups.iter().map(|group| group.definition.min).sum();
+        let least = self.least();
         let desired: u32 = self.aws().groups.iter().map(|group| group.desired).sum();
         let (members, machines) = (self.capacity_now(), &self.machines);
         assert!(
@@ -89,8 +90,20 @@ impl World {
             "{}: {members} members and {desired} desired, not {least}: {machines:#?}",
             self.told
         );
-        let writes = self.aws().writes;
+        let (writes, launches) = (self.aws().writes, self.launches());
+        // Longer than instances wait before they retire by themselves: a floor that is kept is no reason to.
+        let alone = self.policy.fail_safe_after.unwrap_or_default();
+        self.pass(if self.order.policy.idle_instances > 0 { alone } else { SignedDuration::ZERO });
         self.pass(SignedDuration::from_secs(600));
         assert_eq!(self.aws().writes, writes, "{}: a group at rest is written to", self.told);
+        assert_eq!(self.launches(), launches, "{}: a group at rest launches", self.told);
+    }
+
+    /// What stays without jobs: the groups' minimum, and the floor as far as limits let it.
+    fn least(&self) -> u32 {
+        let groups = &self.aws().groups;
+        let sum = |limit: fn(&Group) -> u32| groups.iter().map(limit).sum::<u32>();
+        let room = self.order.most.min(sum(|group| group.definition.max));
+        needed(&self.order.policy, &Jobs::default()).min(room).max(sum(|group| group.definition.min))
     }
 }

@@ -7,7 +7,7 @@ use lifecycle::observed::{Observed, Outcome, Word};
 use lifecycle::policy::Policy;
 use lifecycle::{AwsState, Refusal, Size, State};
 
-use crate::aws::Aws;
+use crate::aws::{Aws, Calls};
 use crate::ci::Ci;
 
 /// How far the machine has come.
@@ -196,6 +196,8 @@ impl Machine {
                 Ok(Outcome::Size(Size { min, max, desired }))
             }),
             Action::DescribeRollout => Ok(Outcome::Turn(None)),
+            Action::DescribeScaler if aws.calls == Calls::Fail => Err(Refusal::Failed(String::new())),
+            Action::DescribeScaler => Ok(Outcome::Kept(aws.kept)),
             Action::Protect | Action::Unprotect => call(&mut |group| {
                 let protected = action == Action::Protect;
                 let set = group.set_protection(std::slice::from_ref(&id), protected);

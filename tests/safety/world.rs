@@ -77,7 +77,7 @@ impl World {
         }
         let most = if rng.random_bool(0.3) { 6 } else { 100 };
         let past = groups.clone();
-        let aws = Aws { groups, now, calls: Calls::Work, past, under_way: Vec::new(), writes: 0 };
+        let aws = Aws { groups, now, calls: Calls::Work, past, under_way: Vec::new(), writes: 0, kept: None };
         let aws = Arc::new(Mutex::new(aws));
         let idle_period = seconds(rng.random_range(0..=600));
         let policy = Policy {
@@ -95,8 +95,12 @@ impl World {
         };
         let order = Order {
             queue: "default".to_owned(),
-            policy: scaler::decide::Policy::of_need(agents),
+            policy: scaler::decide::Policy {
+                idle_instances: if rng.random_bool(0.3) { rng.random_range(1..=3) } else { 0 },
+                ..scaler::decide::Policy::of_need(agents)
+            },
             most,
+            period: None,
             patience: Patience { launch: seconds(120), retry_after: seconds(600) },
             probe_after: seconds(60),
             mode: ScalingMode::Direct,
@@ -203,6 +207,9 @@ impl World {
             let at = now + scaler.skew;
             let ticked = tick(&self.order, &api, &mut scaler.groups, &NoMetrics, at).now_or_never();
             let outcome = ticked.expect("no port waits");
+            if outcome.keeps_idle {
+                lock(&self.aws).kept = Some(now);
+            }
             let replays = outcome.record.is_none_or(|record| record.replay().is_ok());
             assert!(replays, "{}: a record comes to another plan", self.told);
             let aws = lock(&self.aws);
@@ -276,6 +283,11 @@ impl World {
             machine.jobs.len(),
             machine.seen
         );
+    }
+
+    /// Instances that were launched so far.
+    pub fn launches(&self) -> u64 {
+        self.launched
     }
 
     /// Members that are not on their way out.

@@ -13,6 +13,7 @@ use super::group::Group;
 use super::jobs::{Job, Memory};
 use super::metadata::Metadata;
 use super::protocol::{Answer, Request, Status};
+use super::scaler::ScalerWord;
 use super::server::Call;
 use super::settings::NewestSettings;
 use super::updates::Updates;
@@ -29,13 +30,15 @@ const MOST_JOBS: usize = 1000;
 const LOOKS_PER_NOTICES: u32 = 5;
 
 /// What a keeper works with.
-pub struct Ports<G, M, S> {
+pub struct Ports<G, M, S, W> {
     /// The group.
     pub group: G,
     /// The metadata.
     pub metadata: M,
     /// The settings that the user data names.
     pub settings: S,
+    /// The scaler's word.
+    pub scaler: W,
     /// The agents.
     pub units: Box<dyn UnitManager>,
     /// The disk guard.
@@ -72,8 +75,8 @@ struct Waiting {
 }
 
 /// Owns what is known about this instance.
-pub struct Keeper<G, M, S> {
-    ports: Ports<G, M, S>,
+pub struct Keeper<G, M, S, W> {
+    ports: Ports<G, M, S, W>,
     orders: Orders,
     memory: Memory,
     seen: Observed,
@@ -83,12 +86,12 @@ pub struct Keeper<G, M, S> {
     updates: Updates,
 }
 
-impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
+impl<G: Group, M: Metadata, S: NewestSettings, W: ScalerWord> Keeper<G, M, S, W> {
     /// A keeper that remembers what a former one knew.
     ///
     /// # Errors
     /// When the memory cannot be read.
-    pub fn new(ports: Ports<G, M, S>, orders: Orders) -> Result<Self, Failure> {
+    pub fn new(ports: Ports<G, M, S, W>, orders: Orders) -> Result<Self, Failure> {
         let now = ports.clock.now();
         let memory = Memory::load(&orders.memory)?.unwrap_or_else(|| Memory::new(now));
         let mut seen = memory.observed();
@@ -325,6 +328,7 @@ impl<G: Group, M: Metadata, S: NewestSettings> Keeper<G, M, S> {
             }
             Action::DescribeSize => return Ok(Outcome::Size(group.describe_size().await?)),
             Action::DescribeRollout => return Ok(Outcome::Turn(self.look_for_update().await?)),
+            Action::DescribeScaler => return Ok(Outcome::Kept(self.ports.scaler.kept_at().await?)),
             Action::Admit => return self.admit(),
             Action::Protect => group.set_protection(true).await?,
             Action::Unprotect => group.set_protection(false).await?,

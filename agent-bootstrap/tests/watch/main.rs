@@ -170,6 +170,27 @@ async fn an_instance_that_nobody_scales_in_ends_itself_above_the_minimum() {
 }
 
 #[tokio::test]
+async fn an_idle_instance_that_a_scaler_keeps_stays_and_so_does_one_that_cannot_find_out() {
+    for (told, why) in [(Some(true), "kept"), (None, "unknown")] {
+        LocalSet::new()
+            .run_until(async {
+                let mut stage = Stage::new(Some(HOOK));
+                stage.orders.policy.fail_safe_after = Some(SignedDuration::ZERO);
+                *stage.scaler_keeps.borrow_mut() = told;
+                stage.watch().await;
+                stage.until("its protection drops", |_| stage.group.calls() == ["unprotect"]).await;
+                // A job that comes and goes takes many looks more.
+                assert_eq!(stage.job_starts("j", None).await, Answer::done());
+                stage.job_ends("j").await;
+                stage.until("it drops again", |_| stage.group.calls().len() == 3).await;
+                assert_eq!(stage.group.calls(), ["unprotect", "protect", "unprotect"], "{why}");
+                assert!(stage.status().await.state == State::Ready, "{why}");
+            })
+            .await;
+    }
+}
+
+#[tokio::test]
 async fn an_outdated_instance_finishes_its_job_and_leaves_for_a_successor() {
     LocalSet::new()
         .run_until(async {

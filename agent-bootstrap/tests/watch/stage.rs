@@ -20,10 +20,11 @@ use agent_bootstrap::watch::fake_group::FakeGroup;
 use agent_bootstrap::watch::group::Size;
 use agent_bootstrap::watch::keeper::{Keeper, Orders, Ports};
 use agent_bootstrap::watch::protocol::{Answer, Request, Status};
+use agent_bootstrap::watch::scaler::ScalerWord;
 use agent_bootstrap::watch::server;
 use agent_bootstrap::watch::settings::NewestSettings;
 use jiff::{SignedDuration, Timestamp};
-use lifecycle::{AwsState, Policy};
+use lifecycle::{AwsState, Policy, Refusal};
 use nix::unistd::Uid;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -98,6 +99,17 @@ impl NewestSettings for Settings {
     }
 }
 
+/// What the scaler says: that it kept idle instances just now, that it never did, or nothing that can be read.
+struct Scaler(Rc<RefCell<Option<bool>>>);
+
+impl ScalerWord for Scaler {
+    async fn kept_at(&self) -> Result<Option<Timestamp>, Refusal> {
+        let keeps = *self.0.borrow();
+        let keeps = keeps.ok_or_else(|| Refusal::Failed("ssm:GetParameter: no answer".to_owned()))?;
+        Ok(keeps.then(Timestamp::now))
+    }
+}
+
 /// This machine's clocks, whose time of day is set as the test wants.
 #[derive(Clone)]
 pub struct Clock {
@@ -119,6 +131,7 @@ pub struct Stage {
     pub clock: Clock,
     pub engine: FakeEngine,
     pub settings_changed: Rc<RefCell<Option<bool>>>,
+    pub scaler_keeps: Rc<RefCell<Option<bool>>>,
     pub group: FakeGroup,
     pub agent: Rc<RefCell<Agent>>,
     pub orders: Orders,
@@ -170,6 +183,7 @@ impl Stage {
             clock: Clock { machine: ThisMachine::new(), ahead: Rc::default() },
             engine: FakeEngine::default(),
             settings_changed: Rc::new(RefCell::new(Some(false))),
+            scaler_keeps: Rc::new(RefCell::new(Some(false))),
             group: FakeGroup::new(Size { min: 0, max: 3, desired: 1 }, hook, AwsState::InService),
             agent: Rc::new(RefCell::new(Agent { runs: true, ..Agent::default() })),
             orders,
@@ -187,7 +201,8 @@ impl Stage {
         let (disk, guard_end) = guard::ends();
         let (group, metadata) = (self.group.clone(), self.group.clone());
         let clock = EvenClock::new(self.clock.clone());
-        let ports = Ports { group, metadata, settings, units, disk, clock };
+        let scaler = Scaler(Rc::clone(&self.scaler_keeps));
+        let ports = Ports { group, metadata, settings, scaler, units, disk, clock };
         let (engine, space) = (self.engine.clone(), self.space());
         let limits = Limits { free: Some(20), inodes: None, unused_for: SignedDuration::from_secs(1) };
         let guard = Guard::new("i-1", Some(engine), space, self.layout.builds(), limits, guard_end);

@@ -65,6 +65,8 @@ struct World {
     protected: bool,
     size: Size,
     turn: bool,
+    /// Does a scaler live that keeps idle instances?
+    scaler_keeps: bool,
     calls_fail: bool,
     completed: bool,
     /// Since when the group ends it and calls work, or the last heartbeat: what the hook's patience counts from.
@@ -88,6 +90,7 @@ impl World {
             protected: true,
             size: Size { min, ..ROOM },
             turn: false,
+            scaler_keeps: false,
             calls_fail: false,
             completed: false,
             held_from: None,
@@ -238,6 +241,7 @@ impl World {
             Action::DescribeInstance => Outcome::Protected(self.protected),
             Action::DescribeSize => Outcome::Size(self.size),
             Action::DescribeRollout => Outcome::Turn(self.turn.then_some(Newer::Settings)),
+            Action::DescribeScaler => Outcome::Kept(self.scaler_keeps.then_some(self.now)),
             Action::Admit => Outcome::Jobs(self.seen.jobs + 1),
             _ => Outcome::Done,
         };

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Action, DESCRIBED_FOR, Step, fresh_size, reason_of_group, reasons, step};
+use super::{Action, DESCRIBED_FOR, KEPT_FOR, Step, fresh_size, reason_of_group, reasons, step};
 use crate::observed::{Disk, Observed, Word};
 use crate::policy::Policy;
 use crate::rollout::Newer;
@@ -93,7 +93,12 @@ fn fail_safe(policy: &Policy, seen: &Observed, now: Timestamp) -> Vec<Step> {
     match fresh_size(seen, now) {
         None => step(Action::DescribeSize, "may the group shrink?"),
         Some(size) if size.desired <= size.min => Vec::new(),
-        Some(_) => step(Action::Drain(Reason::Idle), format!("idle for {idle:#} and no scaler acts")),
+        Some(_) => match seen.scaler.filter(|(_, at)| now.duration_since(*at) < DESCRIBED_FOR) {
+            None => step(Action::DescribeScaler, "does a scaler keep idle instances?"),
+            // It would launch a successor, again and again.
+            Some((Some(kept), _)) if now.duration_since(kept) < KEPT_FOR => Vec::new(),
+            Some(_) => step(Action::Drain(Reason::Idle), format!("idle for {idle:#} and no scaler acts")),
+        },
     }
 }
 

@@ -136,12 +136,20 @@ fn an_idle_instance_that_nobody_takes_retires_itself_above_the_minimum() {
     let bare = |size, second| Observed {
         protected: Some((false, at(0))),
         size: Some((size, at(second))),
+        scaler: Some((None, at(second))),
         ..ready()
     };
     check("before", bare(ROOM, 2399), 2399, &[]);
     check("after", bare(ROOM, 2400), 2400, &[Action::Drain(Reason::Idle)]);
     check("at the minimum", bare(Size { desired: 0, ..ROOM }, 2400), 2400, &[]);
     check("limits heard long ago", bare(ROOM, 2000), 2400, &[Action::DescribeSize]);
+    check("nobody asked", Observed { scaler: None, ..bare(ROOM, 2400) }, 2400, &[Action::DescribeScaler]);
+    let kept = |kept, heard| Observed { scaler: Some((Some(at(kept)), at(heard))), ..bare(ROOM, heard) };
+    check("a scaler keeps it", kept(2390, 2400), 2400, &[]);
+    check("a scaler kept it a while ago", kept(1501, 2400), 2400, &[]);
+    check("it kept it long ago", kept(1500, 2400), 2400, &[Action::Drain(Reason::Idle)]);
+    let heard = Observed { size: Some((ROOM, at(2400))), ..kept(2090, 2100) };
+    check("heard long ago", heard, 2400, &[Action::DescribeScaler]);
     let quiet = Observed { state: IDLE, agents_told: true, agents: Some(0), ..bare(ROOM, 2400) };
     check("quiet", quiet.clone(), 2400, &[Action::Terminate]);
     check("asked", Observed { termination_asked: true, ..quiet.clone() }, 2401, &[]);

@@ -20,7 +20,7 @@ impl Reader<'_> {
     /// None without a secret: then no hint is believed.
     pub(super) fn hints(&mut self) -> Option<HintSettings> {
         let form = "an address and port, such as 127.0.0.1:8080";
-        let address = self.parsed("HINT_ADDRESS", None, form, |text| text.parse().ok().map(Some));
+        let address = self.parsed("HINT_ADDRESS", form, |text| text.parse().ok());
         let given = self.text("HINT_SECRET").map(|secret| SecretSource::Given(secret.into()));
         let stored = self.text("HINT_SECRET_ARN").map(StoredToken::SecretsManager).map(SecretSource::Stored);
         if given.is_some() && stored.is_some() {
@@ -44,7 +44,7 @@ mod tests {
     fn read(pairs: &[(&str, &str)]) -> Result<Config, Faults> {
         let all =
             [&[("ASG_NAME", "g"), ("BUILDKITE_AGENT_TOKEN", "t"), ("BUILDKITE_QUEUE", "q")], pairs].concat();
-        Config::read(&|name| all.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+        Config::read(&|name| all.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()), None)
     }
 
     #[test]

@@ -198,6 +198,22 @@ prop_compose! {
     }
 }
 
+#[test]
+fn the_floor_is_kept_beyond_the_jobs_and_without_any() {
+    let floor = Policy { agents_per_instance: 2, instance_buffer: 1, idle_instances: 2, ..POLICY };
+    let minimum = Policy { min_instances: 4, ..floor };
+    for (scheduled, running, by_floor, by_minimum) in
+        [(0, 0, 2, 4), (1, 0, 4, 4), (0, 3, 5, 5), (2, 2, 5, 5), (9, 0, 8, 8)]
+    {
+        let jobs = jobs(scheduled, running);
+        assert_eq!((needed(&floor, &jobs), needed(&minimum, &jobs)), (by_floor, by_minimum), "{jobs:?}");
+    }
+    let most = Policy { idle_instances: u32::MAX, ..POLICY };
+    assert_eq!(needed(&most, &jobs(3, 3)), u32::MAX);
+    // Idle for long, and without protection: they stay.
+    assert_eq!(decide(&floor, &jobs(0, 0), &group(2, 2, 2, 0)).step, Step::Hold);
+}
+
 prop_compose! {
     fn any_jobs()(scheduled in 0u64..60, running in 0u64..60, waiting in 0u64..60) -> Jobs {
         Jobs { scheduled, running, waiting }
@@ -205,8 +221,10 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_policy()(agents_per_instance in 1u32..5, instance_buffer in 0u32..3, include_waiting: bool) -> Policy {
-        Policy { agents_per_instance, instance_buffer, include_waiting, scale_in: true, scale_out: true }
+    fn any_policy()(agents_per_instance in 1u32..5, instance_buffer in 0u32..3, include_waiting: bool,
+        idle_instances in 0u32..4, min_instances in 0u32..4) -> Policy {
+        let of_need = Policy::of_need(agents_per_instance);
+        Policy { instance_buffer, include_waiting, idle_instances, min_instances, ..of_need }
     }
 }
 
@@ -216,6 +234,25 @@ proptest! {
     fn never_outside_the_limits(policy in any_policy(), jobs in any_jobs(), group in any_group()) {
         if let Some(target) = decide(&policy, &jobs, &group).target() {
             prop_assert!(target >= group.min && target <= group.max, "{target} in {}..={}", group.min, group.max);
+        }
+    }
+
+    /// What is decided and then done is decided no more: a floor is not made up for and let go in turns.
+    #[test]
+    fn a_decision_that_was_carried_out_is_at_rest(policy in any_policy(), jobs in any_jobs(), group in any_group()) {
+        let plan = decide(&policy, &jobs, &group);
+        let desired = plan.target().unwrap_or(group.desired);
+        // Idle ones went, and what was launched is in service, protected or idle again.
+        let gone = group.desired.saturating_sub(desired).min(group.releasable);
+        let live = desired.max(group.held + group.releasable - gone);
+        for idle in 0..=live.min(policy.idle_instances) {
+            let after = Capacity { desired, live, in_service: live, held: live - idle, releasable: idle, ..group };
+            let then = decide(&policy, &jobs, &after);
+            let floor = needed(&policy, &jobs).clamp(group.min, group.max);
+            prop_assert!(then.target().is_none_or(|to| to >= floor), "{then:?}");
+            if live == floor {
+                prop_assert_eq!(then.step, Step::Hold);
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use crate::brake::Failing;
-use crate::decide::{Plan, Reason, Step, needed};
+use crate::decide::{Plan, Reason, Step, needed, needed_by_jobs};
 use crate::record::{GroupSeen, Inputs, Known, Moved, Record};
 
 /// What there is to say of a record: a few lines, without its time.
@@ -84,7 +84,7 @@ fn why(inputs: &Inputs, known: &Known, plan: &Plan) -> String {
     let (group, shortage) = known.weigh(inputs.wanted.patience, inputs.at);
     let need = need(inputs);
     match plan.reason {
-        Reason::Need | Reason::AtMaximum => need,
+        Reason::Need | Reason::Floor | Reason::AtMaximum => need,
         Reason::Enough => format!("{need}: as many as desired"),
         Reason::Surplus => {
             let held = if group.held > 0 { format!("; {} held", are(group.held)) } else { String::new() };
@@ -108,9 +108,9 @@ fn why(inputs: &Inputs, known: &Known, plan: &Plan) -> String {
             are(group.stays())
         ),
         Reason::Disabled if plan.needed > group.desired || group.stays() > group.desired => {
-            format!("{need}, but DISABLE_SCALE_OUT forbids it")
+            format!("{need}, but the settings forbid to scale out")
         }
-        Reason::Disabled => format!("{need}, but DISABLE_SCALE_IN forbids it"),
+        Reason::Disabled => format!("{need}, but the settings forbid to scale in"),
     }
 }
 
@@ -127,7 +127,15 @@ fn need(inputs: &Inputs) -> String {
         (announced, "announced"),
     ];
     let counted: Vec<(u64, &str)> = counted.into_iter().filter(|(count, _)| *count > 0).collect();
-    let Some((first, state)) = counted.first() else { return "no jobs".to_owned() };
+    let awaited = inputs.awaited().unwrap_or(jobs);
+    let by_jobs = needed_by_jobs(policy, &awaited);
+    let beyond = |text: String| {
+        let kept = kept(inputs, by_jobs);
+        let limit = limit(inputs, needed(policy, &awaited))
+            .map_or_else(String::new, |limit| format!(", but {limit}"));
+        format!("{text}{kept}{limit}")
+    };
+    let Some((first, state)) = counted.first() else { return beyond("no jobs".to_owned()) };
     let mut text = format!("{first} job{} {state}", if *first == 1 { "" } else { "s" });
     for (place, (count, state)) in counted.iter().enumerate().skip(1) {
         let and = if place + 1 == counted.len() { " and" } else { "," };
@@ -135,19 +143,32 @@ fn need(inputs: &Inputs) -> String {
         let _ = write!(text, "{and} {count} {state}");
     }
     let one = counted.len() == 1 && *first == 1;
-    let needed = needed(policy, &inputs.awaited().unwrap_or(jobs));
     // A `String` takes all that is written.
-    let _ = write!(text, " need{} {}", if one { "s" } else { "" }, instances(needed));
+    let _ = write!(text, " need{} {}", if one { "s" } else { "" }, instances(by_jobs));
     if policy.agents_per_instance > 1 {
         let _ = write!(text, " of {} agents", policy.agents_per_instance);
     }
     if policy.instance_buffer > 0 {
         let _ = write!(text, ", {} of them as a buffer", policy.instance_buffer);
     }
-    if let Some(limit) = limit(inputs, needed) {
-        let _ = write!(text, ", but {limit}");
+    beyond(text)
+}
+
+/// What the policy keeps beyond what jobs need, and the period that says so.
+fn kept(inputs: &Inputs, by_jobs: u32) -> String {
+    let wanted = &inputs.wanted;
+    let (idle, min) = (wanted.policy.idle_instances, wanted.policy.min_instances);
+    let mut parts = Vec::new();
+    if idle > 0 {
+        parts.push(format!("{idle} idle {} kept beyond", if idle == 1 { "one is" } else { "ones are" }));
     }
-    text
+    if min > by_jobs.saturating_add(idle) {
+        parts.push(format!("there are never fewer than {min}"));
+    }
+    if let Some(period) = &wanted.period {
+        parts.push(format!("by the period `{period}`"));
+    }
+    parts.into_iter().map(|part| format!(", {part}")).collect()
 }
 
 /// The limit of all groups together that a need does not fit into.
@@ -156,7 +177,7 @@ fn limit(inputs: &Inputs, needed: u32) -> Option<String> {
     let all = weighed.iter().flatten().fold(0u32, |sum, group| sum.saturating_add(group.max));
     let most = inputs.wanted.most;
     let told = match () {
-        () if most < all => format!("MAX_INSTANCES is {most}"),
+        () if most < all => format!("the maximum of all groups together is {most}"),
         () if weighed.len() > 1 => format!("the groups' maximum is {all} in all"),
         () => format!("the group's maximum is {all}"),
     };

@@ -46,14 +46,24 @@ prop_compose! {
 
 prop_compose! {
     fn any_wanted()(agents_per_instance in 1u32..9, instance_buffer in number(), include_waiting: bool, scale_in: bool,
-        scale_out: bool, most in number(), launch in 1i64..1000, retry_after in 1i64..100_000, alarms: bool) -> Wanted {
-        let policy = Policy { agents_per_instance, instance_buffer, include_waiting, scale_in, scale_out };
+        scale_out: bool, idle_instances in number(), min_instances in number(), most in number(),
+        period in proptest::option::of("[a-z]{1,9}"), launch in 1i64..1000, retry_after in 1i64..100_000,
+        alarms: bool) -> Wanted {
+        let policy = Policy {
+            agents_per_instance,
+            instance_buffer,
+            idle_instances,
+            min_instances,
+            include_waiting,
+            scale_in,
+            scale_out,
+        };
         let patience = Patience {
             launch: SignedDuration::from_millis(launch * 100),
             retry_after: SignedDuration::from_millis(retry_after),
         };
         let mode = if alarms { ScalingMode::Alarms } else { ScalingMode::Direct };
-        Wanted { policy, most, patience, mode }
+        Wanted { policy, most, patience, mode, period }
     }
 }
 
@@ -72,7 +82,7 @@ pub fn any_inputs() -> impl Strategy<Value = Inputs> {
             move |(at, jobs, expected, groups)| {
                 let named = |(place, known)| GroupSeen { name: format!("ci-{place}"), known };
                 let groups = groups.into_iter().enumerate().map(named).collect();
-                Inputs { at, queue: "default".into(), wanted, jobs, expected, groups }
+                Inputs { at, queue: "default".into(), wanted: wanted.clone(), jobs, expected, groups }
             },
         )
     })
@@ -93,7 +103,13 @@ pub fn inputs(jobs: Option<(u64, u64)>, capacity: Capacity) -> Inputs {
     Inputs {
         at: "2026-11-21T14:02:10.123456789Z".parse().unwrap(),
         queue: "default".into(),
-        wanted: Wanted { policy: Policy::of_need(3), most: u32::MAX, patience, mode: ScalingMode::Direct },
+        wanted: Wanted {
+            policy: Policy::of_need(3),
+            most: u32::MAX,
+            patience,
+            mode: ScalingMode::Direct,
+            period: None,
+        },
         jobs: jobs.map(|(scheduled, running)| Jobs { scheduled, running, waiting: 0 }),
         expected: 0,
         groups: vec![GroupSeen { name: "ci-instances".into(), known: Some(known) }],
@@ -254,7 +270,8 @@ fn what_no_group_may_have_or_can_get_is_short() {
         ("unknown", 7, 100, vec![group(5, 5, owed), unknown], 0),
     ];
     for (name, scheduled, most, groups, short) in cases {
-        let wanted = Wanted { policy: Policy::of_need(1), most, patience, mode: ScalingMode::Direct };
+        let mode = ScalingMode::Direct;
+        let wanted = Wanted { policy: Policy::of_need(1), most, patience, mode, period: None };
         let jobs = Some(Jobs { scheduled, ..Jobs::default() });
         let inputs = Inputs { at: second(90), queue: "default".into(), wanted, jobs, expected: 0, groups };
         assert_eq!(inputs.capacity_short(), short, "{name}");

@@ -20,13 +20,15 @@ pub struct PlannerSettings {
     pub idle: Option<Millis>,
     /// Instances beyond the need, while there are jobs.
     pub buffer: u32,
+    /// Instances' worth of idle agents beyond the need, jobs or not.
+    pub floor: u32,
     /// How announcements count; `None`: not at all.
     pub look_ahead: Option<LookAhead>,
 }
 
 impl Default for PlannerSettings {
     fn default() -> Self {
-        Self { period: 2000, idle: None, buffer: 0, look_ahead: Some(LookAhead::default()) }
+        Self { period: 2000, idle: None, buffer: 0, floor: 0, look_ahead: Some(LookAhead::default()) }
     }
 }
 
@@ -96,6 +98,7 @@ fn planner(settings: &str) -> Result<PlannerSettings, String> {
             "period" => planner.period = period().ok_or_else(|| bad("a duration like 2s"))?,
             "idle" => planner.idle = Some(period().ok_or_else(|| bad("a duration like 40s"))?),
             "buffer" => planner.buffer = number().ok_or_else(|| bad("a number of instances"))?,
+            "floor" => planner.floor = number().ok_or_else(|| bad("a number of instances"))?,
             "patience" => {
                 let patience = period().ok_or_else(|| bad("a duration like 90s"))?;
                 look_ahead.patience = SignedDuration::from_millis(patience);
@@ -105,7 +108,7 @@ fn planner(settings: &str) -> Result<PlannerSettings, String> {
             "blind" if value.is_empty() => is_blind = true,
             _ => {
                 return Err(format!(
-                    "tidemark has no setting {name}: idle, period, buffer, patience, percent, most, blind"
+                    "tidemark has no setting {name}: idle, period, buffer, floor, patience, percent, most, blind"
                 ));
             }
         }
@@ -125,7 +128,11 @@ struct Planner {
 
 impl Planner {
     fn new(settings: PlannerSettings, machines: &Machines) -> Self {
-        let policy = Policy { instance_buffer: settings.buffer, ..Policy::of_need(machines.agents) };
+        let policy = Policy {
+            instance_buffer: settings.buffer,
+            idle_instances: settings.floor,
+            ..Policy::of_need(machines.agents)
+        };
         Self {
             settings,
             idle: settings.idle.unwrap_or(machines.boot * 4 / 5),
@@ -151,6 +158,10 @@ impl Scaling for Planner {
 
     fn is_woken(&self) -> bool {
         true
+    }
+
+    fn kept(&self) -> u32 {
+        self.policy.idle_instances
     }
 
     fn when_idle(&self) -> WhenIdle {

@@ -68,14 +68,9 @@ const PATIENCE: Patience = Patience {
 pub fn order() -> Order {
     Order {
         queue: "default".into(),
-        policy: Policy {
-            agents_per_instance: 1,
-            instance_buffer: 0,
-            include_waiting: false,
-            scale_in: true,
-            scale_out: true,
-        },
+        policy: Policy::of_need(1),
         most: u32::MAX,
+        period: None,
         patience: PATIENCE,
         probe_after: jiff::SignedDuration::from_secs(60),
         mode: ScalingMode::Direct,

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod records;
+mod settings;
 mod stage;
 
 use serde_json::{Value, json};

@@ -120,6 +120,26 @@ fn every_situation_in_plain_words() {
         ("somebody desired too little", inputs(Some((0, 3)), Capacity { desired: 1, ..busy(3) }), &[]),
         ("scale-out is forbidden", policy(inputs(Some((9, 4)), busy(3)), |p| p.scale_out = false), &[]),
         ("scale-in is forbidden", policy(inputs(Some((0, 2)), idle), |p| p.scale_in = false), &[]),
+        ("a floor without jobs", policy(inputs(Some((0, 0)), busy(0)), |p| p.idle_instances = 2), &[]),
+        ("a floor beyond the jobs", policy(inputs(Some((0, 7)), busy(3)), |p| p.idle_instances = 1), &[]),
+        (
+            "a floor by a period, and jobs that it does not wait for",
+            with(policy(inputs(Some((3, 9)), busy(3)), |p| p.idle_instances = 1), |i| {
+                i.wanted.period = Some("office".into());
+            }),
+            &[],
+        ),
+        ("a minimum", policy(inputs(Some((0, 1)), busy(1)), |p| p.min_instances = 3), &[]),
+        (
+            "a floor that the maximum cuts",
+            policy(inputs(Some((0, 9)), busy(3)), |p| p.idle_instances = 4),
+            &[],
+        ),
+        (
+            "idle instances stay as the floor",
+            policy(inputs(Some((0, 2)), idle), |p| p.idle_instances = 1),
+            &[],
+        ),
         ("the CI does not answer", inputs(None, busy(3)), &[SILENT]),
         (
             "a group is not described",

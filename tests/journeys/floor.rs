@@ -1,0 +1,48 @@
+//! A floor of idle instances: they are there without jobs, a job finds one at once, and nothing is made over and over.
+
+use lab::group::model::Group;
+
+use crate::scene::Scene;
+
+const SETTINGS: &str = "idle-period: 1s\npoll-interval: 200ms\n";
+
+fn launches(group: &Group) -> usize {
+    group.activities.iter().filter(|activity| activity.description.starts_with("Launching")).count()
+}
+
+#[tokio::test]
+async fn a_floor_of_idle_instances_is_kept_without_jobs_and_a_job_finds_one_at_once() {
+    let parameters = [("ScalerSettings", "idle-instances: 2"), ("MaxSize", "4"), ("Settings", SETTINGS)];
+    let scene = Scene::start(&parameters, vec![("LAMBDA_TIMEOUT".to_owned(), "1s".to_owned())]).await;
+    let decision = scene.tick().await.unwrap();
+    assert_eq!((&decision["to"], &decision["needed"]), (&2.into(), &2.into()), "{decision}");
+    assert_eq!(decision["reason"], "the policy keeps more instances than jobs need");
+    scene.in_service(2).await;
+
+    // Idle for their period they could go, if the scaler let them.
+    let idle = |group: &Group| group.members.iter().all(|member| !member.protected);
+    scene.group_until(|group| group.in_service() == 2 && idle(group)).await;
+    for _ in 0..3 {
+        let decision = scene.tick().await.unwrap();
+        assert_eq!((&decision["step"], &decision["capacity"]["releasable"]), (&"hold".into(), &2.into()));
+    }
+
+    // A job runs without anybody scaling for it; then the floor is made up for.
+    let enough = scene.lab.folder().join("enough");
+    let job = scene.queue("app", &format!("until [ -e '{}' ]; do sleep 0.1; done", enough.display())).await;
+    scene.job_until(&job, &["running"]).await;
+    let group = scene.group();
+    assert_eq!((group.desired, launches(&group)), (2, 2), "{:?}", group.activities);
+    assert_eq!(scene.tick().await.unwrap()["to"], 3, "one busy, two idle");
+    scene.in_service(3).await;
+
+    // And after it one goes again: no more than the floor stays.
+    std::fs::write(&enough, "").unwrap();
+    assert_eq!(scene.ended(&job).await.0, 0);
+    scene.group_until(|group| group.in_service() == 3 && idle(group)).await;
+    assert_eq!(scene.tick().await.unwrap()["to"], 2);
+    let group = scene.group_until(|group| group.members.len() == 2).await;
+    assert_eq!(scene.tick().await.unwrap()["step"], "hold");
+    assert_eq!((group.desired, launches(&group)), (2, 3), "{:?}", group.activities);
+    scene.lab.stop().await.unwrap();
+}
