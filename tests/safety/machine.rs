@@ -182,6 +182,10 @@ impl Machine {
         now: Timestamp,
     ) -> Result<Outcome, Refusal> {
         let id = self.id.clone();
+        let told = match aws.calls {
+            Calls::Fail => Err(Refusal::Failed(String::new())),
+            _ => Ok(Outcome::Kept(aws.kept)),
+        };
         let mut call = |act: &mut dyn FnMut(&mut Group) -> Result<Outcome, Refusal>| {
             aws.call(self.group, |group, _| act(group))
         };
@@ -196,8 +200,7 @@ impl Machine {
                 Ok(Outcome::Size(Size { min, max, desired }))
             }),
             Action::DescribeRollout => Ok(Outcome::Turn(None)),
-            Action::DescribeScaler if aws.calls == Calls::Fail => Err(Refusal::Failed(String::new())),
-            Action::DescribeScaler => Ok(Outcome::Kept(aws.kept)),
+            Action::DescribeScaler => told,
             Action::Protect | Action::Unprotect => call(&mut |group| {
                 let protected = action == Action::Protect;
                 let set = group.set_protection(std::slice::from_ref(&id), protected);
