@@ -27,6 +27,9 @@ pub const LAB_PROGRAM: &str = "TIDEMARK_LAB";
 /// How long a helper may take to end after SIGTERM before it gets SIGKILL.
 pub const GRACE: Duration = Duration::from_secs(5);
 
+/// How long all helpers together may take to be gone: what got SIGKILL has to get the processor once more to end.
+const GONE: Duration = Duration::from_secs(60);
+
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct Helper {
@@ -149,21 +152,21 @@ impl Child {
     /// Ends the helper and all its descendants, and waits until none is left.
     ///
     /// # Errors
-    /// When they have not ended well after the grace period.
+    /// When they have not ended long after the grace period.
     pub async fn stop(mut self) -> Result<()> {
         drop(self.pipe.take());
-        match tokio::time::timeout(GRACE * 2, self.process.wait()).await {
+        match tokio::time::timeout(GONE, self.process.wait()).await {
             Ok(status) => status.map(drop).with_context(|| format!("stop {}", self.name)),
-            Err(_) => bail!("stop {}: not ended after {} s", self.name, GRACE.as_secs() * 2),
+            Err(_) => bail!("stop {}: not ended after {} s", self.name, GONE.as_secs()),
         }
     }
 }
 
 /// Waits until every child of this process has ended, after all [`Child`]ren were dropped: a lab that was stopped in the
-/// middle leaves only when nothing of it runs any more. Gives up after twice the grace period.
+/// middle leaves only when nothing of it runs any more. Gives up after a minute.
 pub fn until_all_ended() {
     let begun = Instant::now();
-    while begun.elapsed() < GRACE * 2 {
+    while begun.elapsed() < GONE {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(10)),
             Ok(_) | Err(Errno::EINTR) => {}

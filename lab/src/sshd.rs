@@ -24,7 +24,7 @@ const PRIVILEGE_SEPARATION: &str = "/run/sshd";
 const ATTEMPTS: u32 = 5;
 
 /// Longest wait for the server's greeting.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// What visitors may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

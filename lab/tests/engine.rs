@@ -70,7 +70,7 @@ async fn what_is_built_over_ssh_becomes_an_image_that_boots() {
         binds: Vec::new(),
     };
     let container = Container::start(&engine, order).await.unwrap();
-    assert_eq!(container.booted(Duration::from_secs(60)).await.unwrap(), "running");
+    assert_eq!(container.booted(Duration::from_secs(120)).await.unwrap(), "running");
     assert_eq!(container.succeed(&["cat", "/etc/built-here"]).await.unwrap(), "built\n");
     assert_eq!(container.run(&["ls", "/usr/sbin/policy-rc.d"]).await.unwrap().0, 2, "left in the image");
     let links = container.succeed(&["ls", "/sys/class/net"]).await.unwrap();

@@ -67,7 +67,7 @@ async fn packer_bakes_an_image_with_everything_and_it_boots() {
     // Without a metadata service boot tries again and again; it alone may not have come up.
     for unit in ["docker", "ssh"] {
         let up = format!("until systemctl is-active --quiet {unit}; do sleep 0.1; done");
-        let (status, _) = booted.run(&["timeout", "60", "sh", "-c", &up]).await.unwrap();
+        let (status, _) = booted.run(&["timeout", "120", "sh", "-c", &up]).await.unwrap();
         let journal = booted.run(&["journalctl", "--no-pager", "-n", "30", "-u", unit]).await.unwrap().1;
         assert_eq!(status, 0, "{unit}: {journal}");
     }

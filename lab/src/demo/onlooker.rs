@@ -17,7 +17,7 @@ use crate::stack::Stack;
 /// How often the demo looks.
 const LOOK: Duration = Duration::from_millis(200);
 /// Longer than any machine needs; a demo that takes so long is broken.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(480);
 
 /// Prints the timeline; on a terminal a progress bar stands below it.
 pub struct Screen {

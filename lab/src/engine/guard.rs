@@ -22,7 +22,7 @@ const VERB: &str = "guard-containers";
 pub(super) const LABEL: &str = "tidemark.lab";
 /// What the guard prints once it listens.
 const READY: &str = "ready\n";
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// Starts the guard of `owner`'s containers: it acts when this process drops it or ends.
 pub(super) async fn start(folder: &Path, socket: &Path, owner: &Owner, own_engine: bool) -> Result<Child> {

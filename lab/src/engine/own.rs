@@ -23,7 +23,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// dockerd needs a second; on a busy machine with a slow disk some more.
 const START: Duration = Duration::from_secs(60);
 /// dockerd ends within a second or two.
-const END: Duration = Duration::from_secs(10);
+const END: Duration = Duration::from_secs(60);
 /// A socket's path has 108 bytes with the zero at its end.
 const SOCKET_PATH: usize = 107;
 

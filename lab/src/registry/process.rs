@@ -16,7 +16,7 @@ use crate::children::{Child, Helper};
 const PROGRAM: &str = "docker-registry";
 
 /// How long it may take until it listens; some 50 ms are usual.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
 
 /// A supervisor's exit status for a program that does not exist.
 const NO_SUCH_PROGRAM: i32 = 127;
