@@ -159,3 +159,50 @@ async fn a_lost_hint_costs_a_period() {
     daemon.stop().await;
     scene.lab.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn the_functions_url_takes_hints_signed_with_the_stored_secret() {
+    let counts = Counts::start().await;
+    let parameters = [("MaxSize", "9"), ("WebhookUrl", "function")];
+    let scene = Scene::start(&parameters, counts.environment()).await;
+    let url = scene.stack.output("WebhookUrl").unwrap();
+    let function = scene.stack.resources["Scaler"].as_str();
+    let calls = |action: &str| scene.calls(action, function);
+    counts.say(Answer::Jobs { scheduled: 2, running: 0 });
+
+    let unauthorized = (401, "{\"message\":\"unauthorized\"}\n".to_owned());
+    assert_eq!(post(url, JOB, &signed(JOB)).await, unauthorized, "the stack's own secret nobody knows");
+    assert_eq!(post(url, JOB, "").await, unauthorized);
+    assert_eq!(reqwest::get(url).await.unwrap().status(), 401);
+    assert_eq!(calls("autoscaling:DescribeAutoScalingGroups"), 0);
+
+    // The output's command stores the CI's.
+    let command = scene.stack.output("WebhookTokenCommand").unwrap();
+    let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+    let token = scene.lab.folder().join("webhook-token");
+    std::fs::write(&token, format!("{SECRET}\n")).unwrap();
+    let file = format!("file://{}", token.display());
+    let words: Vec<&str> =
+        words.into_iter().map(|word| if word == "file://webhook-token" { &file } else { word }).collect();
+    let said = scene.aws(&words).await;
+    assert!(said.success, "{}", said.stderr);
+    let begun = Instant::now();
+    while post(url, JOB, &signed(JOB)).await.0 != 202 {
+        assert!(begun.elapsed() < PATIENCE, "the new secret is not read");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    scene.group_until(|g| g.desired == 2).await;
+    assert_eq!(calls("autoscaling:DescribeAutoScalingGroups"), 1, "the refused ones made nobody look");
+
+    // A build that is announced comes to an instance too.
+    let build = r#"{"event":"build.scheduled","build":{"id":"b-1"},"pipeline":{"slug":"app"},"jobs":1}"#;
+    assert_eq!(post(url, build, &signed(build)).await.0, 202);
+    scene.in_service(4).await;
+    assert!(scene.lab.schedules().invocations().is_empty(), "no schedule had a part in it");
+    assert_eq!(calls("cloudwatch:PutMetricData"), 0, "metrics are the schedule's");
+
+    // Where the webhook is lost, the schedule's look sees the same.
+    counts.say(Answer::Jobs { scheduled: 5, running: 0 });
+    assert_eq!(scene.tick().await.unwrap()["to"], 5);
+    scene.lab.stop().await.unwrap();
+}
