@@ -24,6 +24,8 @@ pub(crate) const NO_IMAGE: &str = "ami-0123456789abcdef0";
 /// The bucket for Lambda code, and its key.
 const CODE_BUCKET: &str = "tidemark-lab-code";
 const CODE_KEY: &str = "latest/scaler.zip";
+/// The queue of stacks that name none.
+const QUEUE: &str = "default";
 /// A zip archive without entries. The lab runs the program of its own build, not the uploaded one.
 const EMPTY_ZIP: [u8; 22] = [b'P', b'K', 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// How long a stack may take; moto needs a second.
@@ -36,7 +38,7 @@ pub struct StackOrder {
     pub name: String,
     /// The template's file.
     pub template: PathBuf,
-    /// Parameters; `ScalerCodeBucket` and `ScalerCodeKey` are given by the lab where they are not.
+    /// Parameters; `BuildkiteQueue`, `ScalerCodeBucket` and `ScalerCodeKey` are given by the lab where they are not.
     pub parameters: BTreeMap<String, String>,
 }
 
@@ -195,7 +197,8 @@ impl Stacks {
 }
 
 fn parameters(given: &BTreeMap<String, String>) -> Vec<Parameter> {
-    let own = [("ScalerCodeBucket", CODE_BUCKET), ("ScalerCodeKey", CODE_KEY)];
+    let own =
+        [("BuildkiteQueue", QUEUE), ("ScalerCodeBucket", CODE_BUCKET), ("ScalerCodeKey", CODE_KEY)];
     let own = own.into_iter().filter(|(name, _)| !given.contains_key(*name));
     let all = given.iter().map(|(k, v)| (k.as_str(), v.as_str())).chain(own);
     all.map(|(k, v)| Parameter::builder().parameter_key(k).parameter_value(v).build()).collect()

@@ -62,9 +62,11 @@ impl LoneCloud {
         self.folder.path().join(name)
     }
 
-    /// Writes `config.json` in CloudFormation's form, with a token and these parameters.
+    /// Writes `config.json` in CloudFormation's form, with a token, a queue and these parameters.
     pub fn configure(&self, parameters: &[(&str, &str)]) {
-        let rows: Vec<Value> = [("BuildkiteAgentToken", "agent-token-1")]
+        let own = [("BuildkiteAgentToken", "agent-token-1"), ("BuildkiteQueue", "default")];
+        // Of a name that stands there twice the last one counts.
+        let rows: Vec<Value> = own
             .iter()
             .chain(parameters)
             .map(|(key, value)| json!({ "ParameterKey": key, "ParameterValue": value }))

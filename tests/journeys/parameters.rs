@@ -37,6 +37,10 @@ async fn values_out_of_range_are_refused_before_anything_is_made() {
     ] {
         refuses(&cloud, "create-stack", &[given], &[fault]);
     }
+    let no_queue = r#"[{"ParameterKey": "BuildkiteAgentToken", "ParameterValue": "agent-token-1"}]"#;
+    std::fs::write(cloud.path("config.json"), no_queue).unwrap();
+    let refused = cloud.make("create-stack", &[]);
+    assert!(refused.stderr.contains("BuildkiteQueue is missing: name the queue"), "{}", refused.stderr);
     let long = "x".repeat(4097);
     refuses(
         &cloud,

@@ -29,6 +29,7 @@ async fn deploy(stage: &Stage) -> impl Fn(&str) -> String + use<> {
     let create = stacks.create_stack().stack_name("ci").template_body(TEMPLATE);
     let create = create
         .parameters(parameter("BuildkiteAgentToken", "t0k"))
+        .parameters(parameter("BuildkiteQueue", "default"))
         .parameters(parameter("ScalerCodeBucket", "code"))
         .parameters(parameter("ScalerCodeKey", "scaler.zip"));
     create.capabilities(Capability::CapabilityIam).send().await.unwrap();
