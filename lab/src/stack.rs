@@ -197,8 +197,7 @@ impl Stacks {
 }
 
 fn parameters(given: &BTreeMap<String, String>) -> Vec<Parameter> {
-    let own =
-        [("BuildkiteQueue", QUEUE), ("ScalerCodeBucket", CODE_BUCKET), ("ScalerCodeKey", CODE_KEY)];
+    let own = [("BuildkiteQueue", QUEUE), ("ScalerCodeBucket", CODE_BUCKET), ("ScalerCodeKey", CODE_KEY)];
     let own = own.into_iter().filter(|(name, _)| !given.contains_key(*name));
     let all = given.iter().map(|(k, v)| (k.as_str(), v.as_str())).chain(own);
     all.map(|(k, v)| Parameter::builder().parameter_key(k).parameter_value(v).build()).collect()

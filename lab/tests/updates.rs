@@ -17,7 +17,8 @@ async fn aws(lab: &Lab, args: &[&str]) {
 
 /// `aws cloudformation update-stack` with the template that is there; parameters not named keep their values.
 async fn update(lab: &Lab, changed: &[(&str, &str)]) {
-    let kept = ["BuildkiteAgentToken", "BuildkiteQueue", "AgentEndpoint", "ScalerCodeBucket", "ScalerCodeKey"];
+    let kept =
+        ["BuildkiteAgentToken", "BuildkiteQueue", "AgentEndpoint", "ScalerCodeBucket", "ScalerCodeKey"];
     let kept = kept.map(|name| format!("ParameterKey={name},UsePreviousValue=true"));
     let changed = changed.iter().map(|(name, value)| format!("ParameterKey={name},ParameterValue={value}"));
     let parameters: Vec<String> = kept.into_iter().chain(changed).collect();

@@ -149,6 +149,7 @@ async fn a_lost_hint_costs_a_period() {
     let counts = Counts::start().await;
     let scene = Scene::start(&[("MaxSize", "9")], Vec::new()).await;
     let daemon = Daemon::start(&scene, &counts, "2s").await;
+    assert!(scene.stack.output("WebhookUrl").is_err(), "a stack has no URL unless it is asked for");
     // The CI has jobs, and its webhook never comes.
     counts.say(Answer::Jobs { scheduled: 3, running: 0 });
     let before = daemon.ticked();
