@@ -81,6 +81,9 @@ pub struct Capacity {
     /// Does AWS not launch what is desired here ([`crate::shortage`])? Then what it still owes can be called off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub short: bool,
+    /// Live instances that boot for longer than they may ([`crate::phantom`]): no capacity to come.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub phantom: u32,
     /// The most that may be desired while boots keep failing here ([`crate::brake`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<u32>,
@@ -237,11 +240,13 @@ pub struct Share {
 #[must_use]
 pub fn decide(policy: &Policy, share: Share, group: &Capacity) -> Plan {
     let needed = share.instances;
-    let at_maximum = needed > group.max || share.beyond > 0;
+    // Beside those that are needed, phantoms take a place each.
+    let taken = needed.saturating_add(group.phantom);
+    let at_maximum = taken > group.max || share.beyond > 0;
     let limit = group.limit();
     let plan = |step, reason| Plan { step, reason, needed: needed.saturating_add(share.beyond) };
     let from = group.desired;
-    let wanted = needed.clamp(group.min, limit.max(group.min));
+    let wanted = taken.clamp(group.min, limit.max(group.min));
 
     // Protected instances stay whatever is desired; desiring fewer only delays what AWS then does at a bad moment.
     let floor = group.stays().min(limit).max(group.min);

@@ -190,6 +190,7 @@ mod tests {
                 held: 3,
                 releasable: 1,
                 short: false,
+                phantom: 0,
                 ceiling: None,
             }
         );

@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`decide`]: pure. Policy and what was observed become a [`decide::Plan`] with its reason.
 //! - [`brake`]: pure. Boots that fail are not repeated for ever.
+//! - [`phantom`]: pure. Instances that boot for too long count no more as capacity to come.
 //! - [`share`]: pure. Which group takes which part of the need; [`shortage`] remembers where AWS does not deliver.
 //! - [`gap`]: pure. Alarms mode: what is published so that CloudWatch alarms resize the groups.
 //! - [`tick`]: one observe-decide-apply over the three ports [`tick::JobCounts`], [`tick::Group`], [`tick::Metrics`].
@@ -33,6 +34,7 @@ pub mod keeps;
 pub mod lambda;
 pub mod metrics;
 pub mod pace;
+pub mod phantom;
 pub mod record;
 pub mod schedule;
 pub mod settings;

@@ -50,7 +50,7 @@ impl Metrics for CloudWatchMetrics {
 }
 
 /// Names and values. Percentages and counts come from one answer of the CI, so they fit together.
-fn values(counts: &Counts, troubles: Troubles) -> [(&'static str, f64, StandardUnit); 10] {
+fn values(counts: &Counts, troubles: Troubles) -> [(&'static str, f64, StandardUnit); 11] {
     let Counts { jobs, agents, .. } = counts;
     // Far below 2^53, where f64 still counts exactly.
     #[expect(clippy::cast_precision_loss, reason = "counts of jobs, agents and boots")]
@@ -67,6 +67,7 @@ fn values(counts: &Counts, troubles: Troubles) -> [(&'static str, f64, StandardU
         ("BusyAgentPercentage", busy, StandardUnit::Percent),
         ("BootsFailing", count(troubles.boots_failing), StandardUnit::Count),
         ("CapacityShort", count(troubles.capacity_short), StandardUnit::Count),
+        ("PhantomInstances", count(troubles.phantom_instances), StandardUnit::Count),
     ]
 }
 
@@ -131,23 +132,27 @@ mod tests {
             expected: 0,
             poll_after: None,
         };
-        let lines: Vec<String> =
-            data("default", &counts, Troubles { boots_failing: 4, capacity_short: 7 }, Timestamp::UNIX_EPOCH)
+        let lines: Vec<String> = data(
+            "default",
+            &counts,
+            Troubles { boots_failing: 4, capacity_short: 7, phantom_instances: 2 },
+            Timestamp::UNIX_EPOCH,
+        )
+        .iter()
+        .map(|d| {
+            let dimensions: Vec<String> = d
+                .dimensions()
                 .iter()
-                .map(|d| {
-                    let dimensions: Vec<String> = d
-                        .dimensions()
-                        .iter()
-                        .map(|d| format!("{}={}", d.name().unwrap_or(""), d.value().unwrap_or("")))
-                        .collect();
-                    format!(
-                        "{} {} {}",
-                        dimensions.join(","),
-                        d.metric_name().unwrap_or(""),
-                        d.value().unwrap_or(-1.0)
-                    )
-                })
+                .map(|d| format!("{}={}", d.name().unwrap_or(""), d.value().unwrap_or("")))
                 .collect();
+            format!(
+                "{} {} {}",
+                dimensions.join(","),
+                d.metric_name().unwrap_or(""),
+                d.value().unwrap_or(-1.0)
+            )
+        })
+        .collect();
         insta::assert_snapshot!(lines.join("\n"));
     }
 

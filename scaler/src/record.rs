@@ -5,7 +5,7 @@
 
 mod moved;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use moved::Moved;
@@ -13,6 +13,7 @@ pub use moved::Moved;
 use crate::brake::Failing;
 use crate::decide::{Capacity, Jobs, Plan, Policy, Reason, Step, decide, needed, needed_by_jobs};
 use crate::gap::{ScalingMode, gaps};
+use crate::phantom::made_up_for;
 use crate::share::shares;
 use crate::shortage::{Patience, Shortage};
 
@@ -47,6 +48,9 @@ pub struct Known {
     pub capacity: Capacity,
     /// What was remembered before this look: does AWS deliver there?
     pub shortage: Shortage,
+    /// How long its instances may boot; told where some of them boot for longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_budget: Option<SignedDuration>,
     /// Its boots keep failing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boots_failing: Option<Failing>,
@@ -118,8 +122,11 @@ impl Inputs {
         let known: Option<Vec<Capacity>> = self.weighed().into_iter().collect();
         let Some((jobs, known)) = self.awaited().zip(known) else { return vec![None; self.groups.len()] };
         let policy = &self.wanted.policy;
-        let shares = shares(needed(policy, &jobs), self.wanted.most, &known);
-        let desired = known.iter().fold(0u32, |sum, group| sum.saturating_add(group.desired));
+        let needed = needed(policy, &jobs);
+        let known = made_up_for(needed, known);
+        let shares = shares(needed, self.wanted.most, &known);
+        let coming = |group: &Capacity| group.desired.saturating_sub(group.phantom);
+        let desired = known.iter().map(coming).fold(0u32, u32::saturating_add);
         let plan = |share, group| {
             let mut plan = decide(policy, share, group);
             if plan.reason == Reason::Need && needed_by_jobs(policy, &jobs) <= desired {
@@ -128,6 +135,13 @@ impl Inputs {
             Some(plan)
         };
         shares.into_iter().zip(&known).map(|(share, group)| plan(share, group)).collect()
+    }
+
+    /// Instances that boot for longer than they may.
+    #[must_use]
+    pub fn phantoms(&self) -> u64 {
+        let known = self.groups.iter().filter_map(|group| group.known.as_ref());
+        known.map(|known| u64::from(known.capacity.phantom)).sum()
     }
 
     /// Is it the plan that idle instances stay which could go?
@@ -159,7 +173,10 @@ impl Inputs {
     pub fn capacity_short(&self) -> u64 {
         let known: Option<Vec<Capacity>> = self.weighed().into_iter().collect();
         let Some((jobs, known)) = self.jobs.zip(known) else { return 0 };
-        let reach = |group: &Capacity| u64::from(if group.short { group.live } else { group.limit() });
+        let reach = |group: &Capacity| {
+            let reach = if group.short { group.live } else { group.limit() };
+            u64::from(reach.saturating_sub(group.phantom))
+        };
         let reach: u64 = known.iter().map(reach).sum();
         u64::from(needed(&self.wanted.policy, &jobs)).saturating_sub(reach.min(self.wanted.most.into()))
     }

@@ -3,7 +3,7 @@
 //! What is there is counted where it is: busy and booting instances first, then idle ones, then launches that AWS still
 //! owes. Only what is missing then is launched, in the cheapest group that has room and delivers. A group that AWS
 //! is short of gets no more than it has while another one can take the rest; one whose boots keep failing gets no more
-//! than a probe.
+//! than a probe. A phantom takes a place within all limits, and serves no need.
 
 use crate::decide::{Capacity, Share};
 
@@ -12,12 +12,14 @@ use crate::decide::{Capacity, Share};
 #[must_use]
 pub fn shares(needed: u32, most: u32, groups: &[Capacity]) -> Vec<Share> {
     let there = groups.iter().fold(0u32, |sum, group| sum.saturating_add(base(group)));
-    let mut missing = needed.min(most.max(there));
+    let phantom = groups.iter().fold(0u32, |sum, group| sum.saturating_add(group.phantom));
+    let mut missing = needed.min(most.max(there).saturating_sub(phantom));
     let mut beyond = needed - missing;
     let mut shares = vec![0; groups.len()];
     for reach in [base, idle, owed, room, room_of_short] {
         for (share, group) in shares.iter_mut().zip(groups) {
-            let more = reach(group).saturating_sub(*share).min(missing);
+            let reach = reach(group).saturating_sub(group.phantom);
+            let more = reach.saturating_sub(*share).min(missing);
             *share += more;
             missing -= more;
         }
@@ -115,7 +117,7 @@ mod tests {
             ceiling in proptest::option::of(0u32..9))
             -> Capacity {
             let live = busy + idle;
-            Capacity { min, max: min + span, desired, live, in_service: live, held: busy, releasable: idle, short, ceiling }
+            Capacity { min, max: min + span, desired, live, in_service: live, held: busy, releasable: idle, short, ceiling, phantom: 0 }
         }
     }
 

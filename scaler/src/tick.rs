@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::brake::{Brake, Failing, Seen};
 use crate::decide::{Capacity, Jobs, Plan, Policy, Step};
 use crate::gap::ScalingMode;
+use crate::phantom::BootWatch;
 use crate::record::{GroupSeen, Inputs, Known, Moved, Record, Wanted};
 use crate::shortage::{Patience, Shortage};
 use lifecycle::boots::Boot;
@@ -89,6 +90,8 @@ pub struct Troubles {
     pub boots_failing: u64,
     /// Instances that jobs need beyond what the groups may have, or can get.
     pub capacity_short: u64,
+    /// Instances that boot for longer than they may.
+    pub phantom_instances: u64,
 }
 
 /// Where metrics go.
@@ -150,6 +153,8 @@ pub struct Kept<G> {
     pub shortage: Shortage,
     /// Do its instances boot?
     pub brake: Brake,
+    /// For how long do they?
+    pub boots: BootWatch,
     /// The last look at it.
     pub seen: Option<Seen>,
 }
@@ -157,7 +162,14 @@ pub struct Kept<G> {
 impl<G> Kept<G> {
     /// A group of which nothing is known yet.
     pub fn new(name: impl Into<String>, group: G) -> Self {
-        Self { name: name.into(), group, shortage: Shortage::default(), brake: Brake::default(), seen: None }
+        Self {
+            name: name.into(),
+            group,
+            shortage: Shortage::default(),
+            brake: Brake::default(),
+            boots: BootWatch::default(),
+            seen: None,
+        }
     }
 }
 
@@ -267,7 +279,11 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
     let mut published = false;
     if let Some(counts) = counts.as_ref().filter(|_| order.publish && !order.dry_run) {
         let failed = groups.iter().map(|kept| kept.brake.in_a_row()).max().unwrap_or(0);
-        let troubles = Troubles { boots_failing: failed as u64, capacity_short: inputs.capacity_short() };
+        let troubles = Troubles {
+            boots_failing: failed as u64,
+            capacity_short: inputs.capacity_short(),
+            phantom_instances: inputs.phantoms(),
+        };
         let named = groups.iter().zip(&gaps).filter_map(|(kept, gap)| Some((kept.name.clone(), (*gap)?)));
         let named: Vec<(String, i64)> = named.collect();
         match metrics.publish(&order.queue, counts, troubles, &named, at).await {
@@ -318,12 +334,19 @@ async fn note<G: Group>(
 ) -> (Option<Known>, Moved) {
     if kept.brake.look(&seen, at) {
         match kept.group.boots().await {
-            Ok(boots) => kept.brake.learn(boots, at),
+            Ok(boots) => {
+                kept.boots.learn(&boots);
+                kept.brake.learn(boots, at);
+            }
             Err(problem) => problems.push(problem),
         }
     }
+    kept.boots.look(&seen.booting, at);
+    let booting = seen.capacity.live.saturating_sub(seen.capacity.in_service);
+    let phantom = kept.boots.phantoms(at).min(booting);
     let known = Known {
-        capacity: seen.capacity,
+        capacity: Capacity { phantom, ..seen.capacity },
+        boot_budget: (phantom > 0).then(|| kept.boots.budget()),
         shortage: kept.shortage,
         boots_failing: kept.brake.failing(order.probe_after),
     };
@@ -354,6 +377,8 @@ fn reason(plan: Option<&Plan>) -> String {
     plan.map_or_else(|| "unknown is not zero: nothing is changed".to_owned(), |plan| plan.reason.to_string())
 }
 
+#[cfg(test)]
+mod phantoms;
 #[cfg(test)]
 mod records;
 #[cfg(test)]

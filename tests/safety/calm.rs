@@ -33,7 +33,7 @@ impl World {
         self.end_faults();
         self.aws().calls = Calls::Work;
         self.ci().answers = Answers::Now;
-        (self.good_image, self.capacity) = (true, true);
+        (self.good_image, self.slow_boots, self.capacity) = (true, false, true);
         for machine in self.machines.values_mut() {
             machine.falls_after = None;
             if machine.seen.word == Word::Cordon {

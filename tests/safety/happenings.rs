@@ -29,6 +29,7 @@ impl World {
             63..65 => self.capacity = !self.capacity,
             65..66 => self.template_changes(),
             66..69 => self.job_slips_in(),
+            69..71 => self.slow_boots = !self.slow_boots,
             _ => {}
         }
         let pass = match self.rng.random_range(0..10) {

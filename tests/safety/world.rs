@@ -48,6 +48,8 @@ pub struct World {
     pub metadata: bool,
     /// Does the image boot?
     pub good_image: bool,
+    /// Do some boots take for minutes?
+    pub slow_boots: bool,
     /// Does EC2 have capacity for the first group?
     pub capacity: bool,
     /// Somebody has set desired capacity by hand, beyond what a scaler may.
@@ -119,6 +121,7 @@ impl World {
             order,
             metadata: true,
             good_image: true,
+            slow_boots: false,
             capacity: true,
             by_hand: false,
             fault_until: now,
@@ -178,7 +181,8 @@ impl World {
             match machine.stage {
                 Stage::Coming(at) if now >= at => {
                     aws.groups[machine.group].came_up(&machine.id);
-                    let boot = seconds(self.rng.random_range(1..=30));
+                    let slow = self.slow_boots && self.rng.random_bool(0.3);
+                    let boot = seconds(self.rng.random_range(1..=if slow { 800 } else { 30 }));
                     machine.stage = Stage::Booting(now + boot, self.good_image);
                 }
                 Stage::Booting(at, good) if now >= at => machine.boot_ends(good, &mut aws),

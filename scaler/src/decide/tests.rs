@@ -25,6 +25,7 @@ fn group(desired: u32, in_service: u32, releasable: u32, pending: u32) -> Capaci
         held: live - releasable,
         releasable,
         short: false,
+        phantom: 0,
         ceiling: None,
     }
 }
@@ -194,7 +195,7 @@ prop_compose! {
     fn any_group()(min in 0u32..6, span in 0u32..20, desired in 0u32..40, busy in 0u32..20, idle in 0u32..20, pending in 0u32..10)
         -> Capacity {
         let live = busy + idle + pending;
-        Capacity { min, max: min + span, desired, live, in_service: busy + idle, held: busy + pending, releasable: idle, short: false, ceiling: None }
+        Capacity { min, max: min + span, desired, live, in_service: busy + idle, held: busy + pending, releasable: idle, ..Capacity::default() }
     }
 }
 

@@ -69,6 +69,7 @@ fn of_group(record: &Record, group: &GroupSeen, plan: &Plan, gap: Option<i64>) -
     };
     if let Some(known) = &group.known {
         line.push_str(&why(inputs, known, plan));
+        line.push_str(&phantoms(known));
     }
     line
 }
@@ -111,6 +112,17 @@ fn why(inputs: &Inputs, known: &Known, plan: &Plan) -> String {
             format!("{need}, but the settings forbid to scale out")
         }
         Reason::Disabled => format!("{need}, but the settings forbid to scale in"),
+    }
+}
+
+/// What is no capacity to come any more.
+fn phantoms(known: &Known) -> String {
+    match (known.capacity.phantom, known.boot_budget) {
+        (phantom @ 1.., Some(budget)) => {
+            let phantoms = if phantom == 1 { "a phantom" } else { "phantoms" };
+            format!("; {} {phantoms}, booting for longer than {budget:#}: counted no more", are(phantom))
+        }
+        _ => String::new(),
     }
 }
 

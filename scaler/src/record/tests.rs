@@ -21,8 +21,8 @@ fn number() -> impl Strategy<Value = u32> {
 
 prop_compose! {
     fn any_capacity()(min in number(), max in number(), desired in number(), live in number(),
-        in_service in number(), held in number(), releasable in number()) -> Capacity {
-        Capacity { min, max, desired, live, in_service, held, releasable, ..Capacity::default() }
+        in_service in number(), held in number(), releasable in number(), phantom in number()) -> Capacity {
+        Capacity { min, max, desired, live, in_service, held, releasable, phantom, ..Capacity::default() }
     }
 }
 
@@ -40,7 +40,8 @@ prop_compose! {
         for (at, desired) in looks {
             shortage.note(&Capacity { desired, ..Capacity::default() }, patience, second(at));
         }
-        Known { capacity, shortage, boots_failing }
+        let boot_budget = (capacity.phantom > 0).then(|| SignedDuration::from_secs(120));
+        Known { capacity, shortage, boots_failing, boot_budget }
     }
 }
 
@@ -99,7 +100,7 @@ pub fn record_of(inputs: &Inputs, problems: &[&str]) -> Record {
 pub fn inputs(jobs: Option<(u64, u64)>, capacity: Capacity) -> Inputs {
     let patience =
         Patience { launch: SignedDuration::from_secs(60), retry_after: SignedDuration::from_secs(600) };
-    let known = Known { capacity, shortage: Shortage::default(), boots_failing: None };
+    let known = Known { capacity, shortage: Shortage::default(), boots_failing: None, boot_budget: None };
     Inputs {
         at: "2026-11-21T14:02:10.123456789Z".parse().unwrap(),
         queue: "default".into(),
@@ -257,7 +258,10 @@ fn what_no_group_may_have_or_can_get_is_short() {
     let group = |max, live, shortage| {
         let capacity =
             Capacity { max, live, in_service: live, held: live, desired: live.max(4), ..Capacity::default() };
-        GroupSeen { name: "g".into(), known: Some(Known { capacity, shortage, boots_failing: None }) }
+        GroupSeen {
+            name: "g".into(),
+            known: Some(Known { capacity, shortage, boots_failing: None, boot_budget: None }),
+        }
     };
     let unknown = GroupSeen { name: "g".into(), known: None };
     let cases = [

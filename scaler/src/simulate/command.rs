@@ -25,7 +25,7 @@ pub struct SimulateOptions {
     /// Read the jobs of this queue only
     #[arg(long)]
     queue: Option<String>,
-    /// tidemark[:idle=40s,period=2s,buffer=0,patience=2m,percent=105,most=1000,blind], elastic-ci, alarms-2018, keda,
+    /// tidemark[:idle=40s,period=2s,buffer=0,floor=0,patience=2m,percent=105,most=1000,blind], elastic-ci, alarms-2018, keda,
     /// ephemeral, idle-count; several times to compare [default: all of them]
     #[arg(long = "policy", value_name = "POLICY")]
     policies: Vec<String>,
@@ -44,6 +44,9 @@ pub struct SimulateOptions {
     /// Spot interruptions of each instance in an hour
     #[arg(long, default_value_t = 0.0)]
     interruptions: f64,
+    /// AWS has no capacity in this time of the trace, for instance 32400s-33000s
+    #[arg(long, value_name = "FROM-UNTIL", value_parser = span)]
+    capacity_errors: Option<(Millis, Millis)>,
     /// Courses for each policy: boots vary with the seed
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
@@ -113,6 +116,16 @@ fn millis(text: &str) -> Result<Millis, String> {
     period.ok_or_else(|| "give a duration like 40s".to_owned())
 }
 
+/// Two times of a trace; the first may be 0.
+fn span(text: &str) -> Result<(Millis, Millis), String> {
+    let time = |text: &str| if text == "0" { Ok(0) } else { millis(text) };
+    let (from, until) = text.split_once('-').unwrap_or((text, ""));
+    match (time(from), time(until)) {
+        (Ok(from), Ok(until)) if from < until => Ok((from, until)),
+        _ => Err("give two times, the earlier first, like 60s-10m".to_owned()),
+    }
+}
+
 /// Simulates, and prints what came of it.
 ///
 /// # Errors
@@ -120,11 +133,14 @@ fn millis(text: &str) -> Result<Millis, String> {
 pub fn simulate(options: &SimulateOptions) -> Result<(), Problem> {
     let (names, choices) = choices(&options.policies)?;
     let trace = read(&options.trace, options.queue.as_deref())?;
+    let (short_from, short_until) = options.capacity_errors.unwrap_or_default();
     let machines = Machines {
         agents: options.agents,
         min: options.min,
         max: options.max,
         interruptions: options.interruptions,
+        short_from,
+        short_until,
         ..Machines::booting_in(options.boot)
     };
     let mut drawn = Vec::new();

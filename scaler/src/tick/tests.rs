@@ -54,8 +54,7 @@ fn idle_group() -> FakeGroup {
         in_service: 2,
         held: 0,
         releasable: 2,
-        short: false,
-        ceiling: None,
+        ..Capacity::default()
     };
     FakeGroup::new("g", Some(idle))
 }

@@ -65,6 +65,27 @@ fn json_has_one_entry_for_each_policy_and_the_bound() {
 }
 
 #[test]
+fn a_floor_is_there_for_jobs_that_come_one_by_one_and_has_its_price() {
+    let policies = ["--policy", "tidemark:blind", "--policy", "tidemark:blind,floor=1", "--seeds", "3"];
+    let report = simulated(&policies, &made(&["--shape", "hourly"]));
+    let of = |policy: usize, key: &str| report["policies"][policy][key].as_f64().unwrap();
+    assert!(of(0, "wait_p50_s") > 30.0 && of(1, "wait_p95_s") == 0.0, "{report}");
+    assert!(of(1, "cost_over_busy") > 10.0 * of(0, "cost_over_busy"), "{report}");
+}
+
+#[test]
+fn jobs_wait_for_capacity_that_aws_does_not_have() {
+    let trace = "runnable_at,duration_s,queue,pipeline,build\n10,30,default,app,1\n500,30,default,app,2\n";
+    let report =
+        simulated(&["--policy", "tidemark:blind", "--boot", "40s", "--capacity-errors", "0-300s"], trace);
+    let waits = ["wait_max_s", "wait_p50_s"].map(|key| report["policies"][0][key].as_f64().unwrap());
+    assert!(waits[0] > 290.0 && waits[0] < 360.0 && waits[1] < 360.0, "{report}");
+    let output = scaler(&["simulate", "--trace", "-", "--capacity-errors", "300s-60s"], trace);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("give two times, the earlier first, like 60s-10m"));
+}
+
+#[test]
 fn people_get_a_table_and_a_picture() {
     let folder = tempfile::tempdir().unwrap();
     let picture = folder.path().join("week.svg");

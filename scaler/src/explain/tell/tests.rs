@@ -52,7 +52,8 @@ fn two(jobs: (u64, u64)) -> Inputs {
     let mut dear = inputs.groups[0].clone();
     dear.name = "ci-instances".into();
     inputs.groups.push(dear);
-    *known(&mut inputs, 1) = Known { capacity: busy(1), shortage: Shortage::default(), boots_failing: None };
+    *known(&mut inputs, 1) =
+        Known { capacity: busy(1), shortage: Shortage::default(), boots_failing: None, boot_budget: None };
     inputs
 }
 
@@ -138,6 +139,20 @@ fn every_situation_in_plain_words() {
         (
             "idle instances stay as the floor",
             policy(inputs(Some((0, 2)), idle), |p| p.idle_instances = 1),
+            &[],
+        ),
+        (
+            "a phantom gets a successor",
+            with(inputs(Some((9, 0)), Capacity { in_service: 1, phantom: 1, ..busy(3) }), |i| {
+                known(i, 0).boot_budget = Some(SignedDuration::from_secs(150));
+            }),
+            &[],
+        ),
+        (
+            "phantoms at the maximum",
+            with(inputs(Some((15, 0)), Capacity { in_service: 1, phantom: 2, ..busy(5) }), |i| {
+                known(i, 0).boot_budget = Some(SignedDuration::from_mins(10));
+            }),
             &[],
         ),
         ("the CI does not answer", inputs(None, busy(3)), &[SILENT]),

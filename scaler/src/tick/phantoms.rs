@@ -1,0 +1,47 @@
+//! Instances that do not come up, tick by tick.
+
+use std::sync::Mutex;
+
+use jiff::Timestamp;
+
+use super::fake_group::FakeGroup;
+use super::tests::{FakeMetrics, FixedCounts, counts, order};
+use super::{Kept, tick};
+use crate::decide::{Capacity, Reason};
+
+#[tokio::test]
+async fn what_boots_beyond_its_budget_gets_a_successor_is_published_and_told_once() {
+    // Three needed, one in service.
+    let group = Capacity { max: 9, desired: 3, live: 3, in_service: 1, held: 3, ..Capacity::default() };
+    let mut groups = [Kept::new("g", FakeGroup::new("g", Some(group)))];
+    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
+    let second = |n| Timestamp::from_second(n).unwrap();
+    for ended in [-30, -20, -10] {
+        groups[0].group.booted("i-before", second(ended), None);
+    }
+    let mut seen = Vec::new();
+    for now in [0, 120, 121, 130, 140] {
+        if now == 140 {
+            groups[0].group.launched();
+        }
+        let outcome = tick(&order(), &FixedCounts(Ok(counts(3))), &mut groups, &metrics, second(now)).await;
+        assert_eq!(outcome.problems, []);
+        if let Some(record) = &outcome.record {
+            assert_eq!(record.replay(), Ok(()));
+        }
+        let plan = outcome.record.and_then(|record| record.plan[0]);
+        let phantoms = metrics.2.lock().unwrap().phantom_instances;
+        seen.push((phantoms, plan.map(|plan| (plan.target(), plan.reason))));
+    }
+    assert_eq!(
+        seen,
+        [
+            (0, None),
+            (0, None),
+            (2, Some((Some(5), Reason::Need))),
+            (2, None),
+            // They came up after all, and so did their successors: all busy, or not yet idle for long.
+            (0, Some((None, Reason::AllHeld))),
+        ]
+    );
+}
