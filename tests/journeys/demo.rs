@@ -8,12 +8,13 @@ use tokio::process::Command;
 use crate::containers;
 use crate::leftovers::leftovers;
 
-const METRICS: [&str; 10] = [
+const METRICS: [&str; 11] = [
     "BootsFailing",
     "BusyAgentCount",
     "BusyAgentPercentage",
     "CapacityShort",
     "IdleAgentCount",
+    "PhantomInstances",
     "RunningJobsCount",
     "ScheduledJobsCount",
     "TotalAgentCount",

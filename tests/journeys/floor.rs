@@ -2,7 +2,7 @@
 
 use lab::group::model::Group;
 
-use crate::scene::Scene;
+use crate::scene::{PATIENCE, Scene};
 
 const SETTINGS: &str = "idle-period: 1s\npoll-interval: 200ms\n";
 
@@ -44,5 +44,42 @@ async fn a_floor_of_idle_instances_is_kept_without_jobs_and_a_job_finds_one_at_o
     let group = scene.group_until(|group| group.members.len() == 2).await;
     assert_eq!(scene.tick().await.unwrap()["step"], "hold");
     assert_eq!((group.desired, launches(&group)), (2, 3), "{:?}", group.activities);
+    scene.lab.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn instances_of_a_floor_do_not_retire_by_themselves_while_the_scaler_keeps_them() {
+    let settings = format!("{SETTINGS}fail-safe-after: 2s\n");
+    let parameters = [("ScalerSettings", "idle-instances: 1"), ("MaxSize", "2"), ("Settings", &settings)];
+    let scene = Scene::start(&parameters, vec![("LAMBDA_TIMEOUT".to_owned(), "1s".to_owned())]).await;
+    // In these seconds no tick may come in time: a scaler has just said so.
+    let now = jiff::Timestamp::now().to_string();
+    let name = ["--name", "/tidemark/ci/scaler-keeps"];
+    let put = [&["ssm", "put-parameter", "--type", "String", "--value", &now][..], &name].concat();
+    let said = scene.aws(&put).await;
+    assert!(said.success, "{}", said.stderr);
+    assert_eq!(scene.tick().await.unwrap()["to"], 1);
+    let id = scene.in_service(1).await[0].id.clone();
+    scene.group_until(|group| group.members.iter().all(|member| !member.protected)).await;
+
+    // It asks before it would go, and stays.
+    let begun = std::time::Instant::now();
+    while !scene.watch_log(&id).contains("describe-scaler") {
+        assert!(begun.elapsed() < PATIENCE, "watch never asked: {}", scene.watch_log(&id));
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let decision = scene.tick().await.unwrap();
+    assert_eq!((&decision["step"], &decision["capacity"]["releasable"]), (&"hold".into(), &1.into()));
+    let told =
+        [&["ssm", "get-parameter", "--query", "Parameter.Value", "--output", "text"][..], &name].concat();
+    let told = scene.aws(&told).await;
+    assert!(told.success && told.stdout.trim() > now.as_str(), "the scaler says it anew: {}", told.stdout);
+    let group = scene.group();
+    assert_eq!(
+        (group.desired, launches(&group), &group.members[0].id),
+        (1, 1, &id),
+        "{:?}",
+        group.activities
+    );
     scene.lab.stop().await.unwrap();
 }

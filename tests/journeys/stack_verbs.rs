@@ -47,6 +47,21 @@ fn boots_failing() -> Value {
     })
 }
 
+/// What rises when instances boot for longer than they may, for five minutes.
+fn phantoms() -> Value {
+    json!({
+        "Namespace": "Buildkite",
+        "MetricName": "PhantomInstances",
+        "Dimensions": [{ "Name": "Queue", "Value": "default" }],
+        "Statistic": "Minimum",
+        "Period": 60,
+        "EvaluationPeriods": 5,
+        "Threshold": 1.0,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "TreatMissingData": "ignore",
+    })
+}
+
 /// What rises when jobs need more than the groups may have, or can get, for a quarter of an hour.
 fn capacity_short() -> Value {
     json!({
@@ -74,7 +89,7 @@ async fn a_stack_is_created_updated_and_deleted_and_its_secrets_stay() {
     let bucket = output("SecretsBucket: ");
     let scaler = output("ScalerFunctionName: ");
 
-    assert_eq!(alarms(&cloud), [boots_failing(), capacity_short(), failing(&scaler)]);
+    assert_eq!(alarms(&cloud), [boots_failing(), capacity_short(), failing(&scaler), phantoms()]);
 
     let again = cloud.make("create-stack", &[]);
     assert!(!again.success);
@@ -86,7 +101,7 @@ async fn a_stack_is_created_updated_and_deleted_and_its_secrets_stay() {
     let groups = cloud.aws(&["autoscaling", "describe-auto-scaling-groups"]);
     assert_eq!(groups["AutoScalingGroups"][0]["MaxSize"], 7);
     assert_eq!(groups["AutoScalingGroups"].as_array().unwrap().len(), 1, "the group was replaced");
-    assert_eq!(alarms(&cloud), [boots_failing(), capacity_short(), failing(&scaler)]);
+    assert_eq!(alarms(&cloud), [boots_failing(), capacity_short(), failing(&scaler), phantoms()]);
 
     // moto heeds a bucket policy but not its conditions, and so would refuse every upload; the lab's endpoint decides it.
     cloud.aws(&["s3api", "delete-bucket-policy", "--bucket", &bucket]);
