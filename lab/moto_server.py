@@ -25,6 +25,7 @@ os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
 from moto.autoscaling.models import FakeAutoScalingGroup, autoscaling_backends  # noqa: E402
 from moto.awslambda.models import lambda_backends  # noqa: E402
 from moto.cloudformation import parsing  # noqa: E402
+from moto.cloudformation.models import Stack  # noqa: E402
 from moto.cloudformation.parsing import ResourceMap  # noqa: E402
 from moto.cloudwatch.models import cloudwatch_backends  # noqa: E402
 from moto.core.common_models import CloudFormationModel  # noqa: E402
@@ -533,6 +534,35 @@ def leave_groups_to_the_lab():
     FakeAutoScalingGroup.replace_autoscaling_group_instances = lambda self, count_needed, propagated_tags: None
 
 
+def give_groups_the_tags_of_their_stack():
+    """A stack's own tags are those of its groups, and of their instances: moto gives them to EC2's resources alone."""
+
+    def then_tag(build):
+        def build_and_tag(self, *args, **kwargs):
+            built = build(self, *args, **kwargs)
+            given = {key: value for key, value in (self.tags or {}).items() if not key.startswith("aws:")}
+            for group in self._parsed_resources.values():
+                if isinstance(group, FakeAutoScalingGroup):
+                    group.tags = [tag for tag in group.tags if tag["Key"] not in given] + [
+                        {"Key": key, "Value": value, "PropagateAtLaunch": True,
+                         "ResourceId": group.name, "ResourceType": "auto-scaling-group"}
+                        for key, value in given.items()
+                    ]
+            return built
+        return build_and_tag
+
+    ResourceMap.create = then_tag(ResourceMap.create)
+    ResourceMap.update = then_tag(ResourceMap.update)
+    update = Stack.update
+
+    def update_with_tags(self, template, *args, **kwargs):
+        if kwargs.get("tags") is not None:
+            self.resource_map.tags = dict(kwargs["tags"])
+        return update(self, template, *args, **kwargs)
+
+    Stack.update = update_with_tags
+
+
 def launch_as_the_template_says():
     """Gives an instance the id that its client token is, since the lab's instances have theirs before EC2 hears of them,
     and all that its launch template says: moto leaves out metadata options, role and the tags of volumes, and adds a
@@ -568,6 +598,7 @@ if __name__ == "__main__":
     know_debian()
     keep_public_addresses_of_subnets()
     leave_groups_to_the_lab()
+    give_groups_the_tags_of_their_stack()
     launch_as_the_template_says()
     keep_role_policies_as_json()
     keep_key_policies_as_text()

@@ -258,6 +258,19 @@ impl Lab {
     /// # Errors
     /// The CI or the stack does not start.
     pub async fn deploy_stack(&mut self, name: &str, parameters: &[(&str, &str)]) -> Result<Stack> {
+        self.deploy_tagged_stack(name, parameters, &[]).await
+    }
+
+    /// The same with tags of the stack's own.
+    ///
+    /// # Errors
+    /// The CI or the stack does not start.
+    pub async fn deploy_tagged_stack(
+        &mut self,
+        name: &str,
+        parameters: &[(&str, &str)],
+        tags: &[(&str, &str)],
+    ) -> Result<Stack> {
         use secrecy::ExposeSecret;
         let server = self.start_build_server().await?;
         let mut all = BTreeMap::from([
@@ -266,7 +279,9 @@ impl Lab {
         ]);
         all.extend(parameters.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
         let template = project_template()?;
-        self.stacks.deploy(&StackOrder { name: name.to_owned(), template, parameters: all }).await
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let tags = tags.iter().map(owned).collect();
+        self.stacks.deploy(&StackOrder { name: name.to_owned(), template, parameters: all, tags }).await
     }
 
     /// Ends everything and waits until nothing is left.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use aws::CallError;
-use aws::cloudformation::types::{Capability, Parameter, Stack as Described};
+use aws::cloudformation::types::{Capability, Parameter, Stack as Described, Tag};
 
 use crate::function_url::FunctionUrls;
 use crate::group::service::Groups;
@@ -40,6 +40,8 @@ pub struct StackOrder {
     pub template: PathBuf,
     /// Parameters; `BuildkiteQueue`, `ScalerCodeBucket` and `ScalerCodeKey` are given by the lab where they are not.
     pub parameters: BTreeMap<String, String>,
+    /// The stack's own tags, which its groups get too.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// A deployed stack.
@@ -126,10 +128,12 @@ impl Stacks {
         if self.describe(&order.name).await?.is_some() {
             let update = client.update_stack().stack_name(&order.name).template_body(body);
             let update = update.set_parameters(Some(parameters)).set_capabilities(Some(caps.to_vec()));
+            let update = update.set_tags(tags(&order.tags));
             update.send().await.map_err(|e| CallError::new(&e, "cloudformation:UpdateStack", &order.name))?;
         } else {
             let create = client.create_stack().stack_name(&order.name).template_body(body);
             let create = create.set_parameters(Some(parameters)).set_capabilities(Some(caps.to_vec()));
+            let create = create.set_tags(tags(&order.tags));
             create.send().await.map_err(|e| CallError::new(&e, "cloudformation:CreateStack", &order.name))?;
         }
         let stack = self.complete(&order.name).await?;
@@ -194,6 +198,12 @@ impl Stacks {
         });
         Ok(Stack { name: name.to_owned(), outputs: outputs.collect(), resources: resources.collect() })
     }
+}
+
+/// None leaves those of an update as they are.
+fn tags(tags: &BTreeMap<String, String>) -> Option<Vec<Tag>> {
+    let tag = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
+    (!tags.is_empty()).then(|| tags.iter().map(tag).collect())
 }
 
 fn parameters(given: &BTreeMap<String, String>) -> Vec<Parameter> {

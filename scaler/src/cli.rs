@@ -27,7 +27,8 @@ use crate::pace;
 use crate::schedule::Effective;
 use crate::settings::source::Source;
 use crate::simulate::command::{self, SimulateOptions, TraceOptions};
-use crate::tick::{Kept, Order, Outcome, Problem, tick};
+use crate::tagged::TaggedGroups;
+use crate::tick::{Kept, Order, Others, Outcome, Problem, tick};
 
 /// Reads a CI queue's job counts, publishes them to CloudWatch and resizes the Auto Scaling group
 ///
@@ -79,6 +80,7 @@ pub struct Scaler {
     jobs: WithHints<BuildkiteJobCounts>,
     desk: Option<Arc<Desk>>,
     groups: Vec<Kept<AutoScalingGroup>>,
+    others: Others<TaggedGroups>,
     metrics: CloudWatchMetrics,
     keeps: KeepsParameter,
     published: Option<Instant>,
@@ -97,9 +99,10 @@ impl Scaler {
         let desk = secret.map(|secret| Arc::new(Desk::new(secret, &config.queue, heard)));
         let groups = config.groups.iter();
         let groups = groups.map(|name| Kept::new(name, AutoScalingGroup::new(&session, name))).collect();
+        let others = Others::new(TaggedGroups::new(&session));
         let metrics = CloudWatchMetrics::new(&session, valid_for(config.publish_every));
         let keeps = KeepsParameter::new(&session, config.keeps_parameter.clone());
-        Ok(Self { config, jobs, desk, groups, metrics, keeps, published: None })
+        Ok(Self { config, jobs, desk, groups, others, metrics, keeps, published: None })
     }
 
     /// The configuration.
@@ -136,10 +139,12 @@ impl Scaler {
             patience: self.config.patience,
             probe_after: self.config.probe_after,
             mode: self.config.mode,
+            share: self.config.share,
             dry_run,
             publish: self.config.publish && due,
         };
-        let mut outcome = tick(&order, &self.jobs, &mut self.groups, &self.metrics, now).await;
+        let mut outcome =
+            tick(&order, &self.jobs, &mut self.groups, &mut self.others, &self.metrics, now).await;
         if outcome.published {
             self.published = Some(Instant::now());
         }

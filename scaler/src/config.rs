@@ -15,6 +15,7 @@ use crate::decide::Policy;
 use crate::gap::ScalingMode;
 use crate::schedule::{Changes, Effective, Schedule};
 use crate::settings::{self, QueueSettings};
+use crate::sharing::FixedShare;
 use crate::shortage::Patience;
 pub use hints::HintSettings;
 use reader::Reader;
@@ -45,6 +46,8 @@ pub struct Config {
     pub patience: Patience,
     /// After three failed boots, the pause before another one is tried; later pauses are longer.
     pub probe_after: SignedDuration,
+    /// The part of the queue's jobs that is for this account and region.
+    pub share: FixedShare,
     /// The owner's wishes, outside of all periods.
     pub policy: Policy,
     /// When something else is wanted.
@@ -168,6 +171,15 @@ impl Config {
                 ),
             },
             probe_after: reader.period("PROBE_AFTER", "probe-after", queue.probe_after, secs(60)),
+            share: reader
+                .either(
+                    "QUEUE_SHARE",
+                    "a part like 40%, from 1% to 100%",
+                    FixedShare::parse,
+                    "share",
+                    queue.share,
+                )
+                .unwrap_or_default(),
             policy,
             schedule: queue.schedule,
             mode: reader.parsed("SCALING_MODE", "direct or alarms", mode).unwrap_or_default(),

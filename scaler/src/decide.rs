@@ -102,6 +102,24 @@ impl Capacity {
         self.ceiling.map_or(self.max, |ceiling| ceiling.max(self.min).min(self.max))
     }
 
+    /// All that is there, idle ones too, as far as it may be.
+    #[must_use]
+    pub fn lives(&self) -> u32 {
+        self.live.min(self.limit())
+    }
+
+    /// The same with the launches that AWS owes, if it delivers.
+    #[must_use]
+    pub fn comes(&self) -> u32 {
+        if self.short { self.lives() } else { self.live.max(self.desired).min(self.limit()) }
+    }
+
+    /// What it can be asked for, if AWS delivers.
+    #[must_use]
+    pub fn room(&self) -> u32 {
+        if self.short { self.lives() } else { self.limit() }
+    }
+
     /// Instances that stay whatever is needed. One that boots stays, too, but not where boots keep failing: it runs no
     /// job yet, and it shall have no successor.
     #[must_use]
@@ -214,11 +232,17 @@ pub fn needed(policy: &Policy, jobs: &Jobs) -> u32 {
     needed_by_jobs(policy, jobs).saturating_add(policy.idle_instances).max(policy.min_instances)
 }
 
+/// Jobs that need an agent.
+#[must_use]
+pub fn wanted(policy: &Policy, jobs: &Jobs) -> u64 {
+    let waiting = if policy.include_waiting { jobs.waiting } else { 0 };
+    jobs.scheduled.saturating_add(jobs.running).saturating_add(waiting)
+}
+
 /// Instances that the jobs ask for. The buffer counts only while there are jobs, so that an idle stack reaches zero.
 #[must_use]
 pub fn needed_by_jobs(policy: &Policy, jobs: &Jobs) -> u32 {
-    let waiting = if policy.include_waiting { jobs.waiting } else { 0 };
-    let wanted = jobs.scheduled.saturating_add(jobs.running).saturating_add(waiting);
+    let wanted = wanted(policy, jobs);
     if wanted == 0 {
         return 0;
     }

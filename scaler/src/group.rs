@@ -63,8 +63,6 @@ impl Group for AutoScalingGroup {
                 ),
             )
         })?;
-        let [min, max, desired] = [group.min_size(), group.max_size(), group.desired_capacity()]
-            .map(|size| u32::try_from(size.unwrap_or(0)).unwrap_or(0));
         let instances = group.instances();
         let those = |wanted: fn(&str) -> bool| {
             let state = |i: &Instance| i.lifecycle_state().is_some_and(|s| wanted(s.as_str()));
@@ -72,7 +70,7 @@ impl Group for AutoScalingGroup {
             ids.map(str::to_owned).collect()
         };
         Ok(Seen {
-            capacity: capacity(min, max, desired, instances),
+            capacity: capacity(group),
             launches_from: launches_from(group),
             booting: those(|state| state.starts_with("Pending")),
             serving: those(|state| state == "InService"),
@@ -126,8 +124,14 @@ fn time(told: &DateTime) -> Option<Timestamp> {
     Timestamp::new(told.secs(), i32::try_from(told.subsec_nanos()).ok()?).ok()
 }
 
-/// Counts instances by what scale-in may do with them. Pure.
-fn capacity(min: u32, max: u32, desired: u32, instances: &[Instance]) -> Capacity {
+/// Its numbers: instances by what scale-in may do with them. Pure.
+pub(crate) fn capacity(group: &types::AutoScalingGroup) -> Capacity {
+    let [min, max, desired] = [group.min_size(), group.max_size(), group.desired_capacity()]
+        .map(|size| u32::try_from(size.unwrap_or(0)).unwrap_or(0));
+    counted(min, max, desired, group.instances())
+}
+
+fn counted(min: u32, max: u32, desired: u32, instances: &[Instance]) -> Capacity {
     let mut counted = Capacity { min, max, desired, ..Capacity::default() };
     for instance in instances {
         let state = instance.lifecycle_state().map_or("", |s| s.as_str());
@@ -178,7 +182,7 @@ mod tests {
             instance("Warmed:Stopped", "Healthy", false),
             instance("Standby", "Healthy", false),
         ];
-        let counted = capacity(0, 9, 4, &instances);
+        let counted = counted(0, 9, 4, &instances);
         assert_eq!(
             counted,
             Capacity {

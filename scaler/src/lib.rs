@@ -6,6 +6,8 @@
 //! - [`phantom`]: pure. Instances that boot for too long count no more as capacity to come.
 //! - [`share`]: pure. Which group takes which part of the need; [`shortage`] remembers where AWS does not deliver.
 //! - [`gap`]: pure. Alarms mode: what is published so that CloudWatch alarms resize the groups.
+//! - [`allot`]: pure. Which stack takes which part of a queue that several serve; [`sharing`] is what is known of them,
+//!   [`tagged`] the adapter that finds them.
 //! - [`tick`]: one observe-decide-apply over the three ports [`tick::JobCounts`], [`tick::Group`], [`tick::Metrics`].
 //! - [`record`]: pure. All that a tick decided from, and what came of it; [`explain`] tells it in plain words.
 //! - [`job_counts`], [`group`], [`metrics`], [`keeps`]: the adapters (agent API, Auto Scaling, CloudWatch, SSM).
@@ -17,6 +19,7 @@
 //! - [`simulate`]: policies on a virtual clock, over a trace of jobs.
 //! - [`lambda`], [`daemon`], [`cli`]: the three callers of a tick: `lambda`, `run`, `once`.
 
+pub mod allot;
 pub mod brake;
 pub mod check;
 pub mod cli;
@@ -39,6 +42,8 @@ pub mod record;
 pub mod schedule;
 pub mod settings;
 pub mod share;
+pub mod sharing;
 pub mod shortage;
 pub mod simulate;
+pub mod tagged;
 pub mod tick;

@@ -15,6 +15,7 @@ use crate::decide::{Capacity, Jobs, Plan, Policy, Reason, Step, decide, needed, 
 use crate::gap::{ScalingMode, gaps};
 use crate::phantom::made_up_for;
 use crate::share::shares;
+use crate::sharing::{FixedShare, Here, Memory, Part, Sharing};
 use crate::shortage::{Patience, Shortage};
 
 /// Version of the form. Another one is not replayed.
@@ -39,6 +40,9 @@ pub struct Wanted {
     /// The period of the schedule that changed the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period: Option<String>,
+    /// The part of the queue's jobs that is for this account and region.
+    #[serde(default, skip_serializing_if = "FixedShare::is_all")]
+    pub share: FixedShare,
 }
 
 /// What is known of a group that was described.
@@ -94,6 +98,9 @@ pub struct Inputs {
     pub expected: u32,
     /// In the order of the configuration: the cheapest first.
     pub groups: Vec<GroupSeen>,
+    /// Other stacks on the queue.
+    #[serde(default, skip_serializing_if = "Sharing::is_alone")]
+    pub sharing: Sharing,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -104,7 +111,7 @@ pub(crate) fn is_none(announced: &u32) -> bool {
 impl Inputs {
     /// The jobs to prepare for: those that are there, and those that were announced.
     #[must_use]
-    pub fn awaited(&self) -> Option<Jobs> {
+    fn awaited(&self) -> Option<Jobs> {
         let expected = u64::from(self.expected);
         self.jobs.map(|jobs| Jobs { scheduled: jobs.scheduled.saturating_add(expected), ..jobs })
     }
@@ -119,17 +126,15 @@ impl Inputs {
     /// A plan for each group, or none for any: a group that is not known may hold what the others would be asked for.
     #[must_use]
     pub fn decide(&self) -> Vec<Option<Plan>> {
-        let known: Option<Vec<Capacity>> = self.weighed().into_iter().collect();
-        let Some((jobs, known)) = self.awaited().zip(known) else { return vec![None; self.groups.len()] };
+        let Some((part, known)) = self.part() else { return vec![None; self.groups.len()] };
         let policy = &self.wanted.policy;
-        let needed = needed(policy, &jobs);
-        let known = made_up_for(needed, known);
-        let shares = shares(needed, self.wanted.most, &known);
+        let known = made_up_for(part.instances, known);
+        let shares = shares(part.instances, self.wanted.most, &known);
         let coming = |group: &Capacity| group.desired.saturating_sub(group.phantom);
         let desired = known.iter().map(coming).fold(0u32, u32::saturating_add);
         let plan = |share, group| {
             let mut plan = decide(policy, share, group);
-            if plan.reason == Reason::Need && needed_by_jobs(policy, &jobs) <= desired {
+            if plan.reason == Reason::Need && part.by_jobs <= desired {
                 plan.reason = Reason::Floor;
             }
             Some(plan)
@@ -167,18 +172,55 @@ impl Inputs {
         gaps(plans, &self.weighed(), self.wanted.most)
     }
 
+    /// Instances that are asked of this stack, before its limits, and its groups as they are decided on; none where
+    /// something is unknown.
+    #[must_use]
+    pub fn part(&self) -> Option<(Part, Vec<Capacity>)> {
+        let known: Vec<Capacity> = self.weighed().into_iter().collect::<Option<_>>()?;
+        let (policy, jobs) = (&self.wanted.policy, self.jobs()?);
+        let part = match &self.sharing {
+            Sharing::Alone => {
+                Part { by_jobs: needed_by_jobs(policy, &jobs), instances: needed(policy, &jobs) }
+            }
+            Sharing::Unknown => return None,
+            Sharing::With(fellows) => fellows.part(&self.here(&jobs, &known)),
+        };
+        Some((part, known))
+    }
+
+    /// What is remembered of other stacks from now on; nothing new where something is unknown.
+    #[must_use]
+    pub fn remember(&self) -> Option<Memory> {
+        let known: Vec<Capacity> = self.weighed().into_iter().collect::<Option<_>>()?;
+        match &self.sharing {
+            Sharing::Alone => Some(Memory::new()),
+            Sharing::Unknown => None,
+            Sharing::With(fellows) => Some(fellows.remember(&self.here(&self.jobs()?, &known))),
+        }
+    }
+
+    /// The queue's jobs to prepare for, as far as they are for here.
+    #[must_use]
+    pub fn jobs(&self) -> Option<Jobs> {
+        self.awaited().map(|jobs| self.wanted.share.of(jobs))
+    }
+
+    fn here<'a>(&'a self, jobs: &'a Jobs, groups: &'a [Capacity]) -> Here<'a> {
+        let Wanted { policy, most, patience, .. } = &self.wanted;
+        Here { policy, jobs, most: *most, groups, patience: *patience, at: self.at }
+    }
+
     /// Instances that jobs need beyond what the groups may have (their maximum, the brake), or can get (AWS does not
     /// deliver). Nothing that is unknown is short, nor what is only announced.
     #[must_use]
     pub fn capacity_short(&self) -> u64 {
-        let known: Option<Vec<Capacity>> = self.weighed().into_iter().collect();
-        let Some((jobs, known)) = self.jobs.zip(known) else { return 0 };
+        let Some((part, known)) = (Self { expected: 0, ..self.clone() }).part() else { return 0 };
         let reach = |group: &Capacity| {
             let reach = if group.short { group.live } else { group.limit() };
             u64::from(reach.saturating_sub(group.phantom))
         };
         let reach: u64 = known.iter().map(reach).sum();
-        u64::from(needed(&self.wanted.policy, &jobs)).saturating_sub(reach.min(self.wanted.most.into()))
+        u64::from(part.instances).saturating_sub(reach.min(self.wanted.most.into()))
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::schedule::cron::Cron;
 use crate::schedule::{Changes, Period, Schedule, zone, zones};
+use crate::sharing::FixedShare;
 use section::{Noted, Section, nearest};
 
 /// A document that is larger is a mistake.
@@ -54,6 +55,8 @@ pub struct QueueSettings {
     pub min_instances: Option<u32>,
     /// Never more, of all groups together.
     pub max_instances: Option<u32>,
+    /// The part of the queue's jobs that is for this account and region.
+    pub share: Option<FixedShare>,
     /// Do jobs count that wait for others?
     pub include_waiting: Option<bool>,
     /// May desired capacity be lowered?
@@ -151,6 +154,7 @@ fn queue(mut section: Section, noted: &mut Noted) -> QueueSettings {
         idle_instances: section.number("idle-instances", 0, noted),
         min_instances: section.number("min-instances", 0, noted),
         max_instances: section.number("max-instances", 0, noted),
+        share: share(&mut section, noted),
         include_waiting: section.flag("include-waiting", noted),
         scale_in: section.flag("scale-in", noted),
         scale_out: section.flag("scale-out", noted),
@@ -172,6 +176,16 @@ fn groups(section: &mut Section, noted: &mut Noted) -> Option<Vec<String>> {
         }
     }
     Some(groups)
+}
+
+fn share(section: &mut Section, noted: &mut Noted) -> Option<FixedShare> {
+    let form = "a part like 40%, from 1% to 100%";
+    let text = section.text("share", form, noted)?;
+    let share = FixedShare::parse(&text);
+    if share.is_none() {
+        noted.push(format!("{} is `{text}`: give {form}", section.path("share")));
+    }
+    share
 }
 
 fn endpoint(section: &mut Section, noted: &mut Noted) -> Option<String> {

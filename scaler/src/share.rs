@@ -11,12 +11,13 @@ use crate::decide::{Capacity, Share};
 /// of what is beyond all limits.
 #[must_use]
 pub fn shares(needed: u32, most: u32, groups: &[Capacity]) -> Vec<Share> {
-    let there = groups.iter().fold(0u32, |sum, group| sum.saturating_add(base(group)));
+    let there = groups.iter().fold(0u32, |sum, group| sum.saturating_add(group.stays()));
     let phantom = groups.iter().fold(0u32, |sum, group| sum.saturating_add(group.phantom));
     let mut missing = needed.min(most.max(there).saturating_sub(phantom));
     let mut beyond = needed - missing;
     let mut shares = vec![0; groups.len()];
-    for reach in [base, idle, owed, room, room_of_short] {
+    // The last: where nobody else can take it, AWS is asked on.
+    for reach in [Capacity::stays, Capacity::lives, Capacity::comes, Capacity::room, Capacity::limit] {
         for (share, group) in shares.iter_mut().zip(groups) {
             let reach = reach(group).saturating_sub(group.phantom);
             let more = reach.saturating_sub(*share).min(missing);
@@ -26,29 +27,6 @@ pub fn shares(needed: u32, most: u32, groups: &[Capacity]) -> Vec<Share> {
     }
     beyond += missing;
     shares.into_iter().map(|instances| Share { instances, beyond: std::mem::take(&mut beyond) }).collect()
-}
-
-/// What stays whatever is needed.
-fn base(group: &Capacity) -> u32 {
-    group.stays()
-}
-
-/// All that is there, idle ones too.
-fn idle(group: &Capacity) -> u32 {
-    group.live.min(group.limit())
-}
-
-fn owed(group: &Capacity) -> u32 {
-    if group.short { 0 } else { group.live.max(group.desired).min(group.limit()) }
-}
-
-fn room(group: &Capacity) -> u32 {
-    if group.short { 0 } else { group.limit() }
-}
-
-/// Where nobody else can take it, AWS is asked on.
-fn room_of_short(group: &Capacity) -> u32 {
-    group.limit()
 }
 
 #[cfg(test)]
@@ -131,7 +109,7 @@ mod tests {
         #[test]
         fn all_of_the_need_is_placed_or_told(needed in 0u32..40, most in 0u32..30, groups in any_groups()) {
             let shares = shares(needed, most, &groups);
-            let there: u32 = groups.iter().map(base).sum();
+            let there: u32 = groups.iter().map(Capacity::stays).sum();
             let placed: u32 = shares.iter().map(|share| share.instances).sum();
             let beyond: u32 = shares.iter().map(|share| share.beyond).sum();
             prop_assert_eq!(placed + beyond, needed);
@@ -143,7 +121,7 @@ mod tests {
             needed in 0u32..40, most in 0u32..20, groups in any_groups()
         ) {
             for (share, group) in shares(needed, most, &groups).iter().zip(&groups) {
-                prop_assert!(share.instances <= base(group).max(group.max));
+                prop_assert!(share.instances <= group.stays().max(group.max));
             }
         }
 

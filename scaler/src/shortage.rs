@@ -33,13 +33,18 @@ impl Shortage {
 
     /// Takes note of the group as it was described; is it short now?
     pub fn note(&mut self, seen: &Capacity, patience: Patience, now: Timestamp) -> bool {
-        if seen.owed() == 0 {
-            self.owed_since = None;
-        } else {
+        self.note_lack(seen.owed() > 0, patience, now)
+    }
+
+    /// Takes note of whether anything is lacking; is it short now?
+    pub fn note_lack(&mut self, lacks: bool, patience: Patience, now: Timestamp) -> bool {
+        if lacks {
             let since = *self.owed_since.get_or_insert(now);
             if now.duration_since(since) >= patience.launch {
                 self.until = now.checked_add(patience.retry_after).ok();
             }
+        } else {
+            self.owed_since = None;
         }
         if self.until.is_some_and(|until| now >= until) {
             // A fresh try gets the whole patience again.

@@ -13,6 +13,7 @@ use crate::decide::{Capacity, Jobs, Plan, Policy, Step};
 use crate::gap::ScalingMode;
 use crate::phantom::BootWatch;
 use crate::record::{GroupSeen, Inputs, Known, Moved, Record, Wanted};
+use crate::sharing::{FixedShare, Memory, Sharing, TaggedGroup};
 use crate::shortage::{Patience, Shortage};
 use lifecycle::boots::Boot;
 
@@ -83,6 +84,28 @@ pub trait Group {
     fn set_desired(&self, desired: u32) -> impl Future<Output = Result<(), Problem>> + Send;
 }
 
+/// The groups on a queue, this stack's and others'.
+pub trait QueueGroups {
+    /// All groups of this account and region that are tagged with the queue.
+    fn tagged(&self, queue: &str) -> impl Future<Output = Result<Vec<TaggedGroup>, Problem>> + Send;
+}
+
+/// Other stacks on the queue: where they are found, and what is remembered of them from tick to tick.
+#[derive(Debug)]
+pub struct Others<Q> {
+    /// Where they are found.
+    pub groups: Q,
+    /// What is remembered of them.
+    pub memory: Memory,
+}
+
+impl<Q: QueueGroups> Others<Q> {
+    /// Nothing is known of them yet.
+    pub fn new(groups: Q) -> Self {
+        Self { groups, memory: Memory::new() }
+    }
+}
+
 /// What troubles the groups of a queue; nothing when all is well.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Troubles {
@@ -124,6 +147,8 @@ pub struct Order {
     pub probe_after: SignedDuration,
     /// Who changes desired capacity.
     pub mode: ScalingMode,
+    /// The part of the queue's jobs that is for this account and region.
+    pub share: FixedShare,
     /// Decide and say, but change and publish nothing.
     pub dry_run: bool,
     /// Publish metrics in this tick.
@@ -138,6 +163,7 @@ impl Order {
             patience: self.patience,
             mode: self.mode,
             period: self.period.clone(),
+            share: self.share,
         }
     }
 }
@@ -239,15 +265,17 @@ pub struct Outcome {
 
 /// Runs one tick. An unknown (jobs or any of the groups) means no step at all; a failed publication does not stop the
 /// steps.
-pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
+pub async fn tick<J: JobCounts, G: Group, Q: QueueGroups, M: Metrics>(
     order: &Order,
     jobs: &J,
     groups: &mut [Kept<G>],
+    others: &mut Others<Q>,
     metrics: &M,
     at: Timestamp,
 ) -> Outcome {
     let described = futures::future::join_all(groups.iter().map(|kept| kept.group.describe()));
-    let (counts, described) = tokio::join!(jobs.read(&order.queue), described);
+    let tagged = others.groups.tagged(&order.queue);
+    let (counts, described, tagged) = tokio::join!(jobs.read(&order.queue), described, tagged);
     let mut problems = Vec::new();
     let counts = counts.map_err(|p| problems.push(p)).ok();
     let mut seen = Vec::with_capacity(groups.len());
@@ -263,6 +291,14 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
         seen.push(GroupSeen { name: kept.name.clone(), known });
         moved.push(came);
     }
+    let names: Vec<String> = groups.iter().map(|kept| kept.name.clone()).collect();
+    let sharing = match tagged {
+        Ok(tagged) => Sharing::of(&names, &tagged, &others.memory),
+        Err(problem) => {
+            problems.push(problem);
+            Sharing::Unknown
+        }
+    };
     let inputs = Inputs {
         at,
         queue: order.queue.clone(),
@@ -270,8 +306,10 @@ pub async fn tick<J: JobCounts, G: Group, M: Metrics>(
         jobs: counts.as_ref().map(|counts| counts.jobs),
         expected: counts.as_ref().map_or(0, |counts| counts.expected),
         groups: seen,
+        sharing,
     };
     let plans = inputs.decide();
+    others.memory = inputs.remember().unwrap_or_else(|| std::mem::take(&mut others.memory));
     let gaps = inputs.gaps(&plans);
     if !order.dry_run && order.mode.is_direct() {
         apply(groups, &plans, &mut problems).await;

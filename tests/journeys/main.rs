@@ -31,6 +31,7 @@ mod rolls;
 mod scene;
 mod secrets_policy;
 mod secrets_stay;
+mod shared_queue;
 mod spot;
 mod stack_verbs;
 mod storm;

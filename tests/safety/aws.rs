@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use lab::group::model::{ActivityStatus, Definition, Group, Hook, Lifecycle, TemplateRef, Transition};
 use lifecycle::boots::{Activity, Boot, boots};
+use scaler::allot::Standing;
 use scaler::brake::Seen;
 use scaler::decide::Capacity;
+use scaler::sharing::TaggedGroup;
 use scaler::tick::{Metrics, Problem, Troubles};
 
 /// How calls end.
@@ -150,6 +152,41 @@ impl scaler::tick::Group for Port {
             Calls::Work | Calls::Stale => aws.groups[index].set_desired(desired, now).map_err(refused)?,
         }
         Ok(())
+    }
+}
+
+/// What the tags of a group say.
+pub struct Tag {
+    pub index: usize,
+    pub stack: String,
+    pub standing: Standing,
+    pub agents: u32,
+    pub most: u32,
+}
+
+/// All groups on the queue, as a scaler finds them.
+pub struct Tagged {
+    pub aws: Arc<Mutex<Aws>>,
+    pub tags: Vec<Tag>,
+}
+
+impl scaler::tick::QueueGroups for Tagged {
+    async fn tagged(&self, _: &str) -> Result<Vec<TaggedGroup>, Problem> {
+        let aws = self.aws.lock().unwrap_or_else(PoisonError::into_inner);
+        let groups = match aws.calls {
+            Calls::Fail | Calls::LoseAnswers => return Err(Problem::new(69, "AWS does not answer")),
+            Calls::Stale => &aws.past,
+            _ => &aws.groups,
+        };
+        let told = self.tags.iter().map(|tag| TaggedGroup {
+            name: tag.index.to_string(),
+            stack: Some(tag.stack.clone()),
+            standing: tag.standing,
+            agents: tag.agents,
+            most: Some(tag.most),
+            capacity: seen(&groups[tag.index]).capacity,
+        });
+        Ok(told.collect())
     }
 }
 

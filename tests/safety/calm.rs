@@ -8,7 +8,7 @@ use scaler::decide::{Jobs, needed};
 
 use crate::aws::Calls;
 use crate::ci::Answers;
-use crate::world::{PERIOD, Scaler, World};
+use crate::world::{PERIOD, Scaler, Stack, World};
 
 /// The longest pause of the brake, or a shortage that is still believed, and the boot after it.
 const REMEMBERED: SignedDuration = SignedDuration::from_secs(700);
@@ -64,16 +64,30 @@ impl World {
         self.ci().answers = Answers::Now;
         self.pass(PERIOD + SignedDuration::from_secs(2));
         let jobs = self.ci().jobs();
-        let groups = self.aws().groups.len();
-        let limits: u32 = (0..groups).map(|index| self.limit(index)).sum();
-        let need = needed(&self.order.policy, &jobs).min(self.order.most).min(limits);
-        let desired: u32 = self.aws().groups.iter().map(|group| group.desired).sum();
-        assert!(desired >= need, "{}: {desired} desired where {jobs:?} need {need}", self.told);
+        let unfinished = jobs.scheduled + jobs.running;
+        let agents = |stack: &Stack, instances: u32| {
+            u64::from(instances) * u64::from(stack.order.policy.agents_per_instance)
+        };
+        let limit = |stack: &Stack| {
+            let limits: u32 = stack.groups.clone().map(|index| self.limit(index)).sum();
+            agents(stack, limits.min(stack.order.most))
+        };
+        let need = unfinished.min(self.stacks.iter().map(limit).sum());
+        let desired = |stack: &Stack| {
+            let groups = &self.aws().groups[stack.groups.clone()];
+            agents(stack, groups.iter().map(|group| group.desired).sum())
+        };
+        let desired: u64 = self.stacks.iter().map(desired).sum();
+        assert!(desired >= need, "{}: {desired} agents desired where {jobs:?} need {need}", self.told);
     }
 
     /// The most that a group may be asked for. One where all boots failed, and which nobody asked since, is only tried.
     fn limit(&self, index: usize) -> u32 {
-        let failing = |scaler: &Scaler| scaler.groups[index].brake.in_a_row() >= FAILED_IN_A_ROW;
+        let name = index.to_string();
+        let failing = |scaler: &Scaler| {
+            let mut own = scaler.groups.iter().filter(|kept| kept.name == name);
+            own.any(|kept| kept.brake.in_a_row() >= FAILED_IN_A_ROW)
+        };
         let group = &self.aws().groups[index];
         if self.scalers.iter().any(failing) { group.in_service() as u32 + 1 } else { group.definition.max }
     }
@@ -93,7 +107,8 @@ impl World {
         let (writes, launches) = (self.aws().writes, self.launches());
         // Longer than instances wait before they retire by themselves: a floor that is kept is no reason to.
         let alone = self.policy.fail_safe_after.unwrap_or_default();
-        self.pass(if self.order.policy.idle_instances > 0 { alone } else { SignedDuration::ZERO });
+        let floor = self.stacks.iter().any(|stack| stack.order.policy.idle_instances > 0);
+        self.pass(if floor { alone } else { SignedDuration::ZERO });
         self.pass(SignedDuration::from_secs(600));
         assert_eq!(self.aws().writes, writes, "{}: a group at rest is written to", self.told);
         assert_eq!(self.launches(), launches, "{}: a group at rest launches", self.told);
@@ -101,9 +116,12 @@ impl World {
 
     /// What stays without jobs: the groups' minimum, and the floor as far as limits let it.
     fn least(&self) -> u32 {
-        let groups = &self.aws().groups;
-        let sum = |limit: fn(&Group) -> u32| groups.iter().map(limit).sum::<u32>();
-        let room = self.order.most.min(sum(|group| group.definition.max));
-        needed(&self.order.policy, &Jobs::default()).min(room).max(sum(|group| group.definition.min))
+        let of_stack = |stack: &Stack| {
+            let groups = &self.aws().groups[stack.groups.clone()];
+            let sum = |limit: fn(&Group) -> u32| groups.iter().map(limit).sum::<u32>();
+            let room = stack.order.most.min(sum(|group| group.definition.max));
+            needed(&stack.order.policy, &Jobs::default()).min(room).max(sum(|group| group.definition.min))
+        };
+        self.stacks.iter().map(of_stack).sum()
     }
 }

@@ -92,7 +92,7 @@ impl World {
     fn someone_crashes(&mut self) {
         if self.rng.random_bool(0.5) {
             let which = self.rng.random_range(0..self.scalers.len());
-            self.scalers[which].groups = self.nothing_kept();
+            self.restart(which);
             return;
         }
         let deeds = self.rng.random_range(0..3);

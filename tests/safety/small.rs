@@ -47,12 +47,14 @@ fn busy() -> World {
     world.aws().groups = vec![group("only", 0, 2, now)];
     world.policy.idle_period = Some(SignedDuration::from_secs(20));
     world.policy.after_job = false;
-    world.order.policy.agents_per_instance = 1;
-    world.order.most = 2;
+    world.stacks.truncate(1);
+    world.stacks[0].groups = 0..1;
+    world.stacks[0].order.policy.agents_per_instance = 1;
+    world.stacks[0].order.most = 2;
     // Calls fail until they are said to work.
     world.fault_until = jiff::Timestamp::MAX;
     world.scalers.truncate(1);
-    world.scalers[0].groups = world.nothing_kept();
+    world.restart(0);
     let jobs = [SignedDuration::from_secs(40), SignedDuration::from_secs(150), SignedDuration::from_secs(90)];
     world.ci().scheduled = jobs.to_vec();
     for _ in 0..100 {
@@ -79,7 +81,7 @@ impl World {
                     machine.falls_after = Some(0);
                 }
             }
-            Happening::ScalerFalls => self.scalers[0].groups = self.nothing_kept(),
+            Happening::ScalerFalls => self.restart(0),
             Happening::GroupEndsOne => {
                 let id = self.machines.keys().next().cloned().unwrap_or_default();
                 let (now, mut aws) = (self.now(), self.aws());

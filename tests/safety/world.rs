@@ -7,14 +7,17 @@ use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use lab::group::apply::Order as Ordered;
 use lab::group::decide::{Step, reconcile};
+use lab::group::model::Group;
 use lifecycle::policy::Policy;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+use scaler::allot::Standing;
 use scaler::gap::ScalingMode;
+use scaler::sharing::FixedShare;
 use scaler::shortage::Patience;
-use scaler::tick::{Kept, Order, tick};
+use scaler::tick::{Kept, Order, Others, tick};
 
-use crate::aws::{Aws, Calls, NoMetrics, Port, group};
+use crate::aws::{Aws, Calls, NoMetrics, Port, Tag, Tagged, group};
 use crate::ci::{Api, Ci};
 use crate::machine::{Machine, Stage};
 
@@ -28,8 +31,19 @@ const SLICES: [SignedDuration; 2] = [SignedDuration::from_secs(2), SignedDuratio
 /// minutes, and a hook waits for thirty.
 pub const LONGEST_FAULT: i64 = 900;
 
+/// A stack: some of the groups, and what its owner wants.
+pub struct Stack {
+    pub order: Order,
+    /// Its groups are these of all.
+    pub groups: std::ops::Range<usize>,
+    pub standing: Standing,
+}
+
 pub struct Scaler {
+    /// The stack that it scales.
+    pub stack: usize,
     pub groups: Vec<Kept<Port>>,
+    pub others: Others<Tagged>,
     next: Timestamp,
     /// How wrong its clock goes.
     skew: SignedDuration,
@@ -44,7 +58,7 @@ pub struct World {
     pub machines: BTreeMap<String, Machine>,
     pub scalers: Vec<Scaler>,
     pub policy: Policy,
-    pub order: Order,
+    pub stacks: Vec<Stack>,
     pub metadata: bool,
     /// Does the image boot?
     pub good_image: bool,
@@ -59,6 +73,30 @@ pub struct World {
     launched: u64,
 }
 
+/// A stack of one group or two, its scalers' orders with it.
+fn stack(rng: &mut SmallRng, groups: &mut Vec<Group>, now: Timestamp) -> Stack {
+    let begin = groups.len();
+    let min = if rng.random_bool(0.2) { 1 } else { 0 };
+    groups.push(group("first", min, rng.random_range(2..=8), now));
+    if rng.random_bool(0.4) {
+        groups.push(group("second", 0, rng.random_range(1..=6), now));
+    }
+    let order = Order {
+        queue: "default".to_owned(),
+        policy: scaler::decide::Policy::of_need(rng.random_range(1..=2)),
+        most: if rng.random_bool(0.3) { 6 } else { 100 },
+        period: None,
+        patience: Patience { launch: seconds(120), retry_after: seconds(600) },
+        probe_after: seconds(60),
+        mode: ScalingMode::Direct,
+        share: FixedShare::ALL,
+        dry_run: false,
+        publish: false,
+    };
+    let standing = Standing { priority: rng.random_range(0..=1), weight: rng.random_range(1..=3) };
+    Stack { order, groups: begin..groups.len(), standing }
+}
+
 pub fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -71,13 +109,16 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
         let now = Timestamp::from_second(1_800_000_000).expect("a time");
-        let agents = rng.random_range(1..=2);
-        let min = if rng.random_bool(0.2) { 1 } else { 0 };
-        let mut groups = vec![group("first", min, rng.random_range(2..=8), now)];
-        if rng.random_bool(0.4) {
-            groups.push(group("second", 0, rng.random_range(1..=6), now));
+        let mut groups = Vec::new();
+        let mut stacks = Vec::new();
+        for _ in 0..(if rng.random_bool(0.6) { 1 } else { rng.random_range(2..=3) }) {
+            let stack = stack(&mut rng, &mut groups, now);
+            stacks.push(stack);
         }
-        let most = if rng.random_bool(0.3) { 6 } else { 100 };
+        if let [alone] = stacks.as_mut_slice() {
+            alone.order.policy.idle_instances =
+                if rng.random_bool(0.3) { rng.random_range(1..=3) } else { 0 };
+        }
         let past = groups.clone();
         let aws = Aws { groups, now, calls: Calls::Work, past, under_way: Vec::new(), writes: 0, kept: None };
         let aws = Arc::new(Mutex::new(aws));
@@ -95,21 +136,6 @@ impl World {
             drain_on_rebalance: false,
             spot_grace: seconds(60),
         };
-        let order = Order {
-            queue: "default".to_owned(),
-            policy: scaler::decide::Policy {
-                idle_instances: if rng.random_bool(0.3) { rng.random_range(1..=3) } else { 0 },
-                ..scaler::decide::Policy::of_need(agents)
-            },
-            most,
-            period: None,
-            patience: Patience { launch: seconds(120), retry_after: seconds(600) },
-            probe_after: seconds(60),
-            mode: ScalingMode::Direct,
-            dry_run: false,
-            publish: false,
-        };
-        let scalers = rng.random_range(1..=3);
         let mut world = Self {
             told: format!("seed {seed}"),
             rng,
@@ -118,7 +144,7 @@ impl World {
             machines: BTreeMap::new(),
             scalers: Vec::new(),
             policy,
-            order,
+            stacks,
             metadata: true,
             good_image: true,
             slow_boots: false,
@@ -128,19 +154,45 @@ impl World {
             transitions: 0,
             launched: 0,
         };
-        for _ in 0..scalers {
-            let skew = seconds(world.rng.random_range(-90..=90));
-            let next = now + SignedDuration::from_millis(world.rng.random_range(0..10_000));
-            world.scalers.push(Scaler { groups: world.nothing_kept(), next, skew });
+        for stack in 0..world.stacks.len() {
+            for _ in 0..world.rng.random_range(1..=3) {
+                let skew = seconds(world.rng.random_range(-90..=90));
+                let next = now + SignedDuration::from_millis(world.rng.random_range(0..10_000));
+                let (groups, others) = world.nothing_kept(stack);
+                world.scalers.push(Scaler { stack, groups, others, next, skew });
+            }
         }
         world
     }
 
-    pub fn nothing_kept(&self) -> Vec<Kept<Port>> {
-        let count = lock(&self.aws).groups.len();
-        (0..count)
-            .map(|index| Kept::new(index.to_string(), Port { aws: Arc::clone(&self.aws), index }))
-            .collect()
+    /// What a scaler of this stack knows when it starts.
+    pub fn nothing_kept(&self, stack: usize) -> (Vec<Kept<Port>>, Others<Tagged>) {
+        let port = |index| Port { aws: Arc::clone(&self.aws), index };
+        let groups = self.stacks[stack].groups.clone();
+        let kept = groups.map(|index| Kept::new(index.to_string(), port(index))).collect();
+        let tags = self.stacks.iter().enumerate().flat_map(|(name, stack)| {
+            let tag = move |index| Tag {
+                index,
+                stack: name.to_string(),
+                standing: stack.standing,
+                agents: stack.order.policy.agents_per_instance,
+                most: stack.order.most,
+            };
+            stack.groups.clone().map(tag)
+        });
+        (kept, Others::new(Tagged { aws: Arc::clone(&self.aws), tags: tags.collect() }))
+    }
+
+    /// A scaler forgets all that it knew.
+    pub fn restart(&mut self, which: usize) {
+        let (groups, others) = self.nothing_kept(self.scalers[which].stack);
+        let scaler = &mut self.scalers[which];
+        (scaler.groups, scaler.others) = (groups, others);
+    }
+
+    /// The stack of a group.
+    pub fn stack_of(&self, index: usize) -> &Stack {
+        self.stacks.iter().find(|stack| stack.groups.contains(&index)).expect("each group is in a stack")
     }
 
     pub fn aws(&self) -> MutexGuard<'_, Aws> {
@@ -205,11 +257,16 @@ impl World {
             }
             scaler.next = now + PERIOD;
             // What is there is protected and stays; so does what was desired before.
-            let stays =
-                lock(&self.aws).groups.iter().map(|g| g.desired.max(g.capacity() as u32)).sum::<u32>();
+            let stack = &self.stacks[scaler.stack];
+            let own = stack.groups.clone();
+            let stays = lock(&self.aws).groups[own.clone()]
+                .iter()
+                .map(|group| group.desired.max(group.capacity() as u32))
+                .sum::<u32>();
             let writes = lock(&self.aws).writes;
             let at = now + scaler.skew;
-            let ticked = tick(&self.order, &api, &mut scaler.groups, &NoMetrics, at).now_or_never();
+            let ticked = tick(&stack.order, &api, &mut scaler.groups, &mut scaler.others, &NoMetrics, at)
+                .now_or_never();
             let outcome = ticked.expect("no port waits");
             if outcome.keeps_idle {
                 lock(&self.aws).kept = Some(now);
@@ -218,9 +275,10 @@ impl World {
             assert!(replays, "{}: a record comes to another plan", self.told);
             let aws = lock(&self.aws);
             self.transitions += (aws.writes - writes) as u64;
-            let after = aws.groups.iter().map(|group| group.desired).sum::<u32>();
-            let least: u32 = aws.groups.iter().map(|group| group.definition.min).sum();
-            let most = self.order.most.max(least).max(stays);
+            let own = &aws.groups[own];
+            let after = own.iter().map(|group| group.desired).sum::<u32>();
+            let least: u32 = own.iter().map(|group| group.definition.min).sum();
+            let most = stack.order.most.max(least).max(stays);
             let fresh = aws.calls != Calls::Stale && aws.under_way.is_empty();
             assert!(after <= most || !fresh, "{}: {after} desired, {most} at most", self.told);
         }
@@ -260,7 +318,7 @@ impl World {
                     now,
                 );
                 let up_at = now + seconds(self.rng.random_range(2..=30));
-                let agents = self.order.policy.agents_per_instance as usize;
+                let agents = self.stack_of(index).order.policy.agents_per_instance as usize;
                 self.machines.insert(id.clone(), Machine::ordered(id, index, up_at, agents, now));
             }
             Step::End { id } => {
@@ -296,6 +354,6 @@ impl World {
 
     /// Members that are not on their way out.
     pub fn capacity_now(&self) -> usize {
-        self.aws().groups.iter().map(lab::group::model::Group::capacity).sum()
+        self.aws().groups.iter().map(Group::capacity).sum()
     }
 }

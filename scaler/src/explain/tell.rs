@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::brake::Failing;
 use crate::decide::{Plan, Reason, Step, needed, needed_by_jobs};
 use crate::record::{GroupSeen, Inputs, Known, Moved, Record};
+use crate::sharing::{Fellows, Sharing};
 
 /// What there is to say of a record: a few lines, without its time.
 #[must_use]
@@ -46,7 +47,9 @@ fn blind(inputs: &Inputs) -> String {
     };
     let groups: Vec<String> = inputs.groups.iter().map(held).collect();
     let jobs = if inputs.jobs.is_none() { "the jobs are not known; " } else { "" };
-    format!("{jobs}{}", groups.join(", "))
+    let stacks =
+        if inputs.sharing == Sharing::Unknown { "other stacks on the queue are not known; " } else { "" };
+    format!("{jobs}{stacks}{}", groups.join(", "))
 }
 
 /// In alarms mode a step is what is wanted, and `gap` what the alarms are told of it.
@@ -139,12 +142,12 @@ fn need(inputs: &Inputs) -> String {
         (announced, "announced"),
     ];
     let counted: Vec<(u64, &str)> = counted.into_iter().filter(|(count, _)| *count > 0).collect();
-    let awaited = inputs.awaited().unwrap_or(jobs);
-    let by_jobs = needed_by_jobs(policy, &awaited);
+    let here = inputs.jobs().unwrap_or(jobs);
+    let by_jobs = needed_by_jobs(policy, &here);
     let beyond = |text: String| {
         let kept = kept(inputs, by_jobs);
-        let limit = limit(inputs, needed(policy, &awaited))
-            .map_or_else(String::new, |limit| format!(", but {limit}"));
+        let part = inputs.part().map_or_else(|| needed(policy, &here), |(part, _)| part.instances);
+        let limit = limit(inputs, part).map_or_else(String::new, |limit| format!(", but {limit}"));
         format!("{text}{kept}{limit}")
     };
     let Some((first, state)) = counted.first() else { return beyond("no jobs".to_owned()) };
@@ -155,6 +158,10 @@ fn need(inputs: &Inputs) -> String {
         let _ = write!(text, "{and} {count} {state}");
     }
     let one = counted.len() == 1 && *first == 1;
+    let share = inputs.wanted.share;
+    if !share.is_all() {
+        let _ = write!(text, ", {share} of them for here,");
+    }
     // A `String` takes all that is written.
     let _ = write!(text, " need{} {}", if one { "s" } else { "" }, instances(by_jobs));
     if policy.agents_per_instance > 1 {
@@ -162,6 +169,9 @@ fn need(inputs: &Inputs) -> String {
     }
     if policy.instance_buffer > 0 {
         let _ = write!(text, ", {} of them as a buffer", policy.instance_buffer);
+    }
+    if let Sharing::With(fellows) = &inputs.sharing {
+        let _ = write!(text, ", {}", shared(inputs, fellows));
     }
     beyond(text)
 }
@@ -181,6 +191,19 @@ fn kept(inputs: &Inputs, by_jobs: u32) -> String {
         parts.push(format!("by the period `{period}`"));
     }
     parts.into_iter().map(|part| format!(", {part}")).collect()
+}
+
+/// This stack's part, and who has the others.
+fn shared(inputs: &Inputs, fellows: &Fellows) -> String {
+    let here = inputs.part().map_or_else(|| "some".to_owned(), |(part, _)| part.by_jobs.to_string());
+    let silent: Vec<&str> =
+        fellows.silent(inputs.wanted.patience, inputs.at).map(|other| other.stack.as_str()).collect();
+    let others = fellows.others.iter().map(|other| {
+        let name = &other.stack;
+        let does_not = if silent.contains(&name.as_str()) { ", which does not deliver" } else { "" };
+        format!("stack {name} with {} desired{does_not}", other.capacity.desired)
+    });
+    format!("{here} of them from this stack beside {}", others.collect::<Vec<_>>().join(" and "))
 }
 
 /// The limit of all groups together that a need does not fit into.

@@ -3,7 +3,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::decide::Step;
+use crate::sharing::{Fellows, Other, Remembered};
 use lifecycle::boots::Boot;
+
+const PATIENCE: Patience =
+    Patience { launch: SignedDuration::from_secs(60), retry_after: SignedDuration::from_secs(600) };
 
 fn second(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -49,7 +53,7 @@ prop_compose! {
     fn any_wanted()(agents_per_instance in 1u32..9, instance_buffer in number(), include_waiting: bool, scale_in: bool,
         scale_out: bool, idle_instances in number(), min_instances in number(), most in number(),
         period in proptest::option::of("[a-z]{1,9}"), launch in 1i64..1000, retry_after in 1i64..100_000,
-        alarms: bool) -> Wanted {
+        alarms: bool, percent in 1u32..=100) -> Wanted {
         let policy = Policy {
             agents_per_instance,
             instance_buffer,
@@ -64,7 +68,8 @@ prop_compose! {
             retry_after: SignedDuration::from_millis(retry_after),
         };
         let mode = if alarms { ScalingMode::Alarms } else { ScalingMode::Direct };
-        Wanted { policy, most, patience, mode, period }
+        let share = FixedShare::percent(percent).expect("a percentage");
+        Wanted { policy, most, patience, mode, period, share }
     }
 }
 
@@ -73,17 +78,42 @@ fn any_jobs() -> impl Strategy<Value = Jobs> {
     (count(), count(), count()).prop_map(|(scheduled, running, waiting)| Jobs { scheduled, running, waiting })
 }
 
+prop_compose! {
+    fn any_other()(stack in "[a-z]{3}", priority in -2i64..3, weight in 0u32..9, agents in 0u32..9, most in number(),
+        capacity in any_known(PATIENCE).prop_map(|known| (known.capacity, known.shortage)), part in number(),
+        desired in number()) -> Other {
+        let (capacity, shortage) = capacity;
+        Other { stack, priority, weight, agents, most, capacity, before: Remembered { part, desired, shortage } }
+    }
+}
+
+fn any_sharing() -> impl Strategy<Value = Sharing> {
+    let others = proptest::collection::vec(any_other(), 1..4);
+    let fellows = (others, -2i64..3, 0u32..9).prop_map(|(others, priority, weight)| {
+        Sharing::With(Fellows { stack: "ci".into(), priority, weight, others })
+    });
+    prop_oneof![5 => Just(Sharing::Alone), 1 => Just(Sharing::Unknown), 4 => fellows]
+}
+
 /// Whatever a tick may decide from.
 pub fn any_inputs() -> impl Strategy<Value = Inputs> {
     any_wanted().prop_flat_map(|wanted| {
         let known = proptest::option::weighted(0.9, any_known(wanted.patience));
         let groups = proptest::collection::vec(known, 1..5);
         let expected = prop_oneof![2 => Just(0u32), 1 => 1u32..100, 1 => any::<u32>()];
-        (any_moment(), proptest::option::weighted(0.9, any_jobs()), expected, groups).prop_map(
-            move |(at, jobs, expected, groups)| {
+        (any_moment(), proptest::option::weighted(0.9, any_jobs()), expected, groups, any_sharing()).prop_map(
+            move |(at, jobs, expected, groups, sharing)| {
                 let named = |(place, known)| GroupSeen { name: format!("ci-{place}"), known };
                 let groups = groups.into_iter().enumerate().map(named).collect();
-                Inputs { at, queue: "default".into(), wanted: wanted.clone(), jobs, expected, groups }
+                Inputs {
+                    at,
+                    queue: "default".into(),
+                    wanted: wanted.clone(),
+                    jobs,
+                    expected,
+                    groups,
+                    sharing,
+                }
             },
         )
     })
@@ -98,8 +128,6 @@ pub fn record_of(inputs: &Inputs, problems: &[&str]) -> Record {
 
 /// One group, from `desired` and so many that are held and idle.
 pub fn inputs(jobs: Option<(u64, u64)>, capacity: Capacity) -> Inputs {
-    let patience =
-        Patience { launch: SignedDuration::from_secs(60), retry_after: SignedDuration::from_secs(600) };
     let known = Known { capacity, shortage: Shortage::default(), boots_failing: None, boot_budget: None };
     Inputs {
         at: "2026-11-21T14:02:10.123456789Z".parse().unwrap(),
@@ -107,13 +135,15 @@ pub fn inputs(jobs: Option<(u64, u64)>, capacity: Capacity) -> Inputs {
         wanted: Wanted {
             policy: Policy::of_need(3),
             most: u32::MAX,
-            patience,
+            patience: PATIENCE,
             mode: ScalingMode::Direct,
             period: None,
+            share: FixedShare::ALL,
         },
         jobs: jobs.map(|(scheduled, running)| Jobs { scheduled, running, waiting: 0 }),
         expected: 0,
         groups: vec![GroupSeen { name: "ci-instances".into(), known: Some(known) }],
+        sharing: Sharing::Alone,
     }
 }
 
@@ -274,10 +304,24 @@ fn what_no_group_may_have_or_can_get_is_short() {
         ("unknown", 7, 100, vec![group(5, 5, owed), unknown], 0),
     ];
     for (name, scheduled, most, groups, short) in cases {
-        let mode = ScalingMode::Direct;
-        let wanted = Wanted { policy: Policy::of_need(1), most, patience, mode, period: None };
+        let wanted = Wanted {
+            policy: Policy::of_need(1),
+            most,
+            patience,
+            mode: ScalingMode::Direct,
+            period: None,
+            share: FixedShare::ALL,
+        };
         let jobs = Some(Jobs { scheduled, ..Jobs::default() });
-        let inputs = Inputs { at: second(90), queue: "default".into(), wanted, jobs, expected: 0, groups };
+        let inputs = Inputs {
+            at: second(90),
+            queue: "default".into(),
+            wanted,
+            jobs,
+            expected: 0,
+            groups,
+            sharing: Sharing::Alone,
+        };
         assert_eq!(inputs.capacity_short(), short, "{name}");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use jiff::Timestamp;
 
 use super::fake_group::FakeGroup;
-use super::tests::{FakeMetrics, FixedCounts, counts, order};
+use super::tests::{FakeMetrics, FixedCounts, alone, counts, order};
 use super::{Kept, tick};
 use crate::decide::{Capacity, Reason};
 
@@ -24,7 +24,9 @@ async fn what_boots_beyond_its_budget_gets_a_successor_is_published_and_told_onc
         if now == 140 {
             groups[0].group.launched();
         }
-        let outcome = tick(&order(), &FixedCounts(Ok(counts(3))), &mut groups, &metrics, second(now)).await;
+        let outcome =
+            tick(&order(), &FixedCounts(Ok(counts(3))), &mut groups, &mut alone(), &metrics, second(now))
+                .await;
         assert_eq!(outcome.problems, []);
         if let Some(record) = &outcome.record {
             assert_eq!(record.replay(), Ok(()));

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 
 use super::fake_group::FakeGroup;
-use super::tests::{FakeMetrics, FixedCounts, broken, counts, order};
+use super::tests::{FakeMetrics, FixedCounts, alone, broken, counts, order};
 use super::*;
 
 /// What happens before a tick.
@@ -50,7 +50,7 @@ proptest! {
             }
             let before = groups.each_ref().map(|kept| kept.group.set().len());
             let counts = FixedCounts(jobs.map(counts).ok_or_else(|| broken("no answer")));
-            let outcome = runtime.block_on(tick(&order(), &counts, &mut groups, &metrics, at));
+            let outcome = runtime.block_on(tick(&order(), &counts, &mut groups, &mut alone(), &metrics, at));
             let set = [0, 1].map(|place| groups[place].group.set().split_off(before[place]));
             let Some(record) = outcome.record else {
                 prop_assert!(set.iter().all(Vec::is_empty), "a change without a record: {set:?}");

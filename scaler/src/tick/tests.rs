@@ -34,6 +34,21 @@ impl Metrics for FakeMetrics {
     }
 }
 
+/// Groups that are tagged with the queue, whoever's.
+#[derive(Debug)]
+pub struct FixedGroups(pub Result<Vec<TaggedGroup>, Problem>);
+
+impl QueueGroups for FixedGroups {
+    async fn tagged(&self, _queue: &str) -> Result<Vec<TaggedGroup>, Problem> {
+        self.0.clone()
+    }
+}
+
+/// Nobody else serves the queue.
+pub fn alone() -> Others<FixedGroups> {
+    Others::new(FixedGroups(Ok(Vec::new())))
+}
+
 pub fn counts(scheduled: u64) -> Counts {
     Counts {
         organization: "acme".into(),
@@ -73,6 +88,7 @@ pub fn order() -> Order {
         patience: PATIENCE,
         probe_after: jiff::SignedDuration::from_secs(60),
         mode: ScalingMode::Direct,
+        share: FixedShare::ALL,
         dry_run: false,
         publish: true,
     }
@@ -86,7 +102,8 @@ async fn run(
 ) -> (Outcome, Vec<u32>, usize) {
     let metrics = FakeMetrics(publish, Mutex::default(), Mutex::default(), Mutex::default());
     let mut groups = [Kept::new("g", group)];
-    let outcome = tick(order, &FixedCounts(counts), &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
+    let outcome =
+        tick(order, &FixedCounts(counts), &mut groups, &mut alone(), &metrics, Timestamp::UNIX_EPOCH).await;
     let published = *metrics.1.lock().unwrap();
     (outcome, groups[0].group.set(), published)
 }
@@ -102,7 +119,7 @@ async fn in_alarms_mode_nothing_is_set_and_the_gap_is_published() {
         let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
         let mut groups = [Kept::new("g", idle_group())];
         let counts = FixedCounts(Ok(counts(scheduled)));
-        let outcome = tick(&order, &counts, &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
+        let outcome = tick(&order, &counts, &mut groups, &mut alone(), &metrics, Timestamp::UNIX_EPOCH).await;
         assert_eq!(groups[0].group.set(), [0u32; 0], "{scheduled}");
         assert_eq!(*metrics.3.lock().unwrap(), [[("g".to_owned(), gap)]], "{scheduled}");
         let line = serde_json::to_string(&outcome.decisions[0]).unwrap();
@@ -115,7 +132,8 @@ async fn in_alarms_mode_what_is_unknown_is_not_published() {
     let order = Order { mode: ScalingMode::Alarms, ..order() };
     let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
     let mut groups = [Kept::new("g", FakeGroup::new("g", None))];
-    tick(&order, &FixedCounts(Ok(counts(4))), &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
+    tick(&order, &FixedCounts(Ok(counts(4))), &mut groups, &mut alone(), &metrics, Timestamp::UNIX_EPOCH)
+        .await;
     assert_eq!(*metrics.3.lock().unwrap(), [Vec::new()]);
 }
 
@@ -125,7 +143,8 @@ async fn announced_jobs_are_prepared_for_and_said() {
     let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
     let mut groups = [Kept::new("g", idle_group())];
     let outcome =
-        tick(&order(), &FixedCounts(Ok(counts)), &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
+        tick(&order(), &FixedCounts(Ok(counts)), &mut groups, &mut alone(), &metrics, Timestamp::UNIX_EPOCH)
+            .await;
     assert_eq!(groups[0].group.set(), [4], "one that is there and three to come");
     let line = serde_json::to_value(&outcome.decisions[0]).unwrap();
     assert_eq!((&line["jobs"]["scheduled"], &line["announced"]), (&1.into(), &3.into()));
@@ -185,8 +204,15 @@ async fn an_instance_that_comes_or_goes_is_on_record_from_the_second_look_on() {
     let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
     let order = Order { publish: false, ..order() };
     let moved = async |groups: &mut [Kept<FakeGroup>; 1], jobs| {
-        let outcome =
-            tick(&order, &FixedCounts(Ok(counts(jobs))), groups, &metrics, Timestamp::UNIX_EPOCH).await;
+        let outcome = tick(
+            &order,
+            &FixedCounts(Ok(counts(jobs))),
+            groups,
+            &mut alone(),
+            &metrics,
+            Timestamp::UNIX_EPOCH,
+        )
+        .await;
         outcome.record.map(|record| (record.moved[0].in_service.join(" "), record.moved[0].left.join(" ")))
     };
     let text = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
@@ -207,7 +233,8 @@ async fn a_group_that_aws_is_short_of_hands_on_to_the_next_and_is_tried_again() 
     let mut set = Vec::new();
     for second in [0, 30, 90, 100, 680, 700] {
         let at = Timestamp::from_second(second).unwrap();
-        let outcome = tick(&order(), &FixedCounts(Ok(counts(2))), &mut groups, &metrics, at).await;
+        let outcome =
+            tick(&order(), &FixedCounts(Ok(counts(2))), &mut groups, &mut alone(), &metrics, at).await;
         assert!(outcome.problems.is_empty() && outcome.decisions.len() == 2);
         let reason = outcome.decisions[0].reason.clone();
         set.push((second, groups[0].group.set(), groups[1].group.set(), reason));
@@ -226,8 +253,15 @@ async fn a_group_that_aws_is_short_of_hands_on_to_the_next_and_is_tried_again() 
 async fn one_unknown_group_stops_all_steps() {
     let mut groups = [Kept::new("g", idle_group()), Kept::new("gone", FakeGroup::new("gone", None))];
     let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
-    let outcome =
-        tick(&order(), &FixedCounts(Ok(counts(4))), &mut groups, &metrics, Timestamp::UNIX_EPOCH).await;
+    let outcome = tick(
+        &order(),
+        &FixedCounts(Ok(counts(4))),
+        &mut groups,
+        &mut alone(),
+        &metrics,
+        Timestamp::UNIX_EPOCH,
+    )
+    .await;
     assert!(groups.iter().all(|kept| kept.group.set().is_empty()));
     assert_eq!(outcome.problems.len(), 1);
     assert!(outcome.decisions.iter().all(|record| record.step.is_none()));
@@ -239,7 +273,8 @@ async fn after_three_failed_boots_one_at_a_time_is_tried_until_one_gets_ready() 
     let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
     let second = |n| Timestamp::from_second(n).unwrap();
     let step = async |groups: &mut [Kept<FakeGroup>; 1], n| {
-        let outcome = tick(&order(), &FixedCounts(Ok(counts(3))), groups, &metrics, second(n)).await;
+        let outcome =
+            tick(&order(), &FixedCounts(Ok(counts(3))), groups, &mut alone(), &metrics, second(n)).await;
         assert_eq!(outcome.problems, []);
         let troubles = *metrics.2.lock().unwrap();
         assert_eq!(
@@ -280,7 +315,8 @@ async fn a_new_launch_template_gets_its_chance_at_once_and_old_failures_stay_old
         groups[0].group.booted("i-1", second(ended), Some("abandoned"));
     }
     let desired_at = async |groups: &mut [Kept<FakeGroup>; 1], n| {
-        let outcome = tick(&order(), &FixedCounts(Ok(counts(2))), groups, &metrics, second(n)).await;
+        let outcome =
+            tick(&order(), &FixedCounts(Ok(counts(2))), groups, &mut alone(), &metrics, second(n)).await;
         let problems = outcome.problems.len();
         (groups[0].group.set().last().copied(), problems)
     };
@@ -299,7 +335,7 @@ async fn a_group_that_is_well_is_not_asked_how_its_boots_ended() {
     let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
     for second in (0..3600).step_by(10) {
         let at = Timestamp::from_second(second).unwrap();
-        tick(&order(), &FixedCounts(Ok(counts(2))), &mut groups, &metrics, at).await;
+        tick(&order(), &FixedCounts(Ok(counts(2))), &mut groups, &mut alone(), &metrics, at).await;
     }
     assert_eq!(groups[0].group.asked_for_boots(), 1, "once, when the program began");
 }

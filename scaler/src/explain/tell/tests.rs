@@ -4,6 +4,7 @@ use crate::decide::{Capacity, Jobs, Policy};
 use crate::explain::story::{stories, text};
 use crate::gap::ScalingMode;
 use crate::record::tests::{busy, inputs, record_of};
+use crate::sharing::{FixedShare, Other, Remembered};
 use crate::shortage::Shortage;
 use lifecycle::boots::Boot;
 
@@ -59,6 +60,21 @@ fn two(jobs: (u64, u64)) -> Inputs {
 
 fn alarms(inputs: Inputs) -> Inputs {
     with(inputs, |inputs| inputs.wanted.mode = ScalingMode::Alarms)
+}
+
+fn third() -> FixedShare {
+    FixedShare::percent(33).unwrap()
+}
+
+/// Another stack has one instance, and launches are owed there for long or not at all.
+fn shared(inputs: Inputs, silent: bool) -> Inputs {
+    let mut shortage = Shortage::default();
+    shortage.note_lack(silent, inputs.wanted.patience, "2026-11-21T14:00:00Z".parse().unwrap());
+    let capacity = Capacity { desired: 1 + u32::from(silent), ..busy(1) };
+    let before = Remembered { part: 2, desired: 1, shortage };
+    let other = Other { stack: "gpu".into(), priority: 0, weight: 1, agents: 3, most: 9, capacity, before };
+    let fellows = Fellows { stack: "ci".into(), priority: 0, weight: 1, others: vec![other] };
+    with(inputs, |inputs| inputs.sharing = Sharing::With(fellows))
 }
 
 fn unknown(mut inputs: Inputs, group: usize) -> Inputs {
@@ -170,6 +186,15 @@ fn every_situation_in_plain_words() {
         ("the alarms resize", alarms(inputs(Some((9, 4)), busy(3))), &[]),
         ("the alarms let some go", alarms(inputs(Some((0, 2)), idle)), &[]),
         ("the alarms have nothing to do", alarms(inputs(Some((0, 2)), busy(3))), &[]),
+        ("beside another stack", shared(inputs(Some((9, 4)), busy(2)), false), &[]),
+        ("beside one that does not deliver", shared(inputs(Some((9, 4)), busy(2)), true), &[]),
+        ("beside others, beyond all limits", shared(inputs(Some((90, 4)), busy(2)), false), &[]),
+        (
+            "other stacks are not known",
+            with(inputs(Some((9, 4)), busy(2)), |inputs| inputs.sharing = Sharing::Unknown),
+            &["autoscaling:DescribeAutoScalingGroups on groups tagged tidemark:queue=default: throttled"],
+        ),
+        ("a fixed share", with(inputs(Some((9, 4)), busy(2)), |i| i.wanted.share = third()), &[]),
         ("a hostile answer", inputs(None, busy(3)), &["garbage: \u{1b}[2J\nnext line"]),
     ];
     let mut told = String::new();
