@@ -1,5 +1,7 @@
 //! The scaler as Lambda runs it, and how soon it asks AWS for capacity: the real program, AWS and the CI on loopback.
 
+mod hint;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -29,6 +31,8 @@ pub struct Scaler {
     pub init: Measured,
     /// From jobs that are runnable to the call for their capacity, without hints.
     pub reaction: Measured,
+    /// From a webhook to the call for capacity, and the slowest of these but one in a hundred.
+    pub hint: (Measured, Duration),
     /// Calls that a burst of jobs took.
     pub writes: usize,
 }
@@ -216,5 +220,6 @@ pub fn scaler(programs: &Path) -> Scaler {
         once
     });
     end(&mut child);
-    Scaler { init, reaction, writes }
+    let hint = hint::reaction(&around, programs);
+    Scaler { init, reaction, hint, writes }
 }

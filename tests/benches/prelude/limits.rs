@@ -21,6 +21,9 @@ const SLOW: [(&str, Duration); 2] = [(BOOT, SLOW_BOOT), (REACTION, Duration::fro
 /// Calls that set desired capacity for a burst of jobs on one group.
 const WRITES: usize = 2;
 
+/// Hints: the slowest but one in a hundred.
+const HINT: Duration = Duration::from_millis(100);
+
 /// Name of a row, longest median, largest resident set in KiB.
 const LIMITS: [(&str, Duration, u64); 7] = [
     (BOOT, SLOW_BOOT, 15 * 1024),
@@ -52,6 +55,11 @@ pub fn check(rows: &[Measured]) -> Vec<String> {
         }
     }
     passed
+}
+
+/// The same of hints.
+pub fn check_hint(p99: Duration) -> Option<String> {
+    (p99 > HINT).then(|| format!("a webhook took {p99:?} to the call for capacity, p99, over {HINT:?}"))
 }
 
 /// The same of calls for a burst.

@@ -58,12 +58,14 @@ fn main() -> ExitCode {
     let services = services::idle(&programs, &around);
     let scaler = lambda::scaler(&programs);
     let writes = scaler.writes;
-    rows.extend([scaler.init, scaler.reaction]);
+    let (hint, hint_p99) = scaler.hint;
+    rows.extend([scaler.init, scaler.reaction, hint]);
     println!("\n| what | median | p95 | max RSS |\n| --- | --- | --- | --- |");
     for row in &rows {
         println!("{row}");
     }
     println!("\nwrite calls for 500 jobs: {writes}");
+    println!("webhook sent to capacity asked for, p99: {:.1} ms", hint_p99.as_secs_f64() * 1e3);
     println!("\n| phase of a boot | median |\n| --- | --- |");
     for (phase, mut took) in phases {
         took.sort_unstable();
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
     let mut passed = limits::check(&rows);
     passed.extend(services.iter().flat_map(service::Service::check));
     passed.extend(limits::check_writes(writes));
+    passed.extend(limits::check_hint(hint_p99));
     sizes(&programs);
     if passed.is_empty() {
         return ExitCode::SUCCESS;
