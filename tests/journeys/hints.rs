@@ -131,6 +131,18 @@ async fn a_hint_brings_the_look_and_a_forged_one_does_not() {
     assert_eq!(post(&daemon.url, build, &signed(build)).await.0, 202);
     scene.group_until(|g| g.desired == 6).await;
     daemon.ticks(3).await;
+
+    // A storm comes to two looks a second, and the last hint of it is seen too.
+    let (before, begun) = (daemon.ticked(), Instant::now());
+    for _ in 0..30 {
+        assert_eq!(post(&daemon.url, JOB, &signed(JOB)).await.0, 202);
+    }
+    counts.say(Answer::Jobs { scheduled: 7, running: 0 });
+    assert_eq!(post(&daemon.url, JOB, &signed(JOB)).await.0, 202);
+    scene.group_until(|g| g.desired == 7).await;
+    let looks = daemon.ticked() - before;
+    let most = begun.elapsed().as_millis() / 500 + 2;
+    assert!(looks as u128 <= most, "{looks} looks for 31 hints, at most {most}");
     let log = daemon.log.clone();
     daemon.stop().await;
     let mut explain = Command::new(scene.lab.programs().join("scaler"));
