@@ -64,12 +64,18 @@ impl LoneCloud {
 
     /// Writes `config.json` in CloudFormation's form, with a token, a queue and these parameters.
     pub fn configure(&self, parameters: &[(&str, &str)]) {
+        self.configure_tagged(parameters, &[]);
+    }
+
+    /// The same with tags of the stack.
+    pub fn configure_tagged(&self, parameters: &[(&str, &str)], tags: &[(&str, &str)]) {
         let own = [("BuildkiteAgentToken", "agent-token-1"), ("BuildkiteQueue", "default")];
         // Of a name that stands there twice the last one counts.
         let rows: Vec<Value> = own
             .iter()
             .chain(parameters)
             .map(|(key, value)| json!({ "ParameterKey": key, "ParameterValue": value }))
+            .chain(tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })))
             .collect();
         std::fs::write(self.path("config.json"), Value::from(rows).to_string()).unwrap();
     }

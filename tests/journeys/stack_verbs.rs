@@ -95,10 +95,15 @@ async fn a_stack_is_created_updated_and_deleted_and_its_secrets_stay() {
     assert!(!again.success);
     assert!(again.stderr.contains("stack: ci is there already: run `make update-stack`"), "{}", again.stderr);
 
-    cloud.configure(&[("MaxSize", "7")]);
+    cloud.configure_tagged(&[("MaxSize", "7")], &[("tidemark:weight", "3"), ("team", "web")]);
     let updated = cloud.make("update-stack", &[]);
     assert!(updated.success, "{}", updated.stderr);
     let groups = cloud.aws(&["autoscaling", "describe-auto-scaling-groups"]);
+    let tags = groups["AutoScalingGroups"][0]["Tags"].as_array().unwrap();
+    for (key, value) in [("tidemark:weight", "3"), ("team", "web"), ("tidemark:max-instances", "7")] {
+        let of_key: Vec<&Value> = tags.iter().filter(|t| t["Key"] == key).map(|t| &t["Value"]).collect();
+        assert_eq!(of_key, [value], "{tags:?}");
+    }
     assert_eq!(groups["AutoScalingGroups"][0]["MaxSize"], 7);
     assert_eq!(groups["AutoScalingGroups"].as_array().unwrap().len(), 1, "the group was replaced");
     assert_eq!(alarms(&cloud), [boots_failing(), capacity_short(), failing(&scaler), phantoms()]);
@@ -140,6 +145,23 @@ async fn without_an_image_or_a_sound_configuration_one_line_is_said_and_nothing_
     let refused = cloud.make("create-stack", &[]);
     assert!(refused.stderr.contains("MaxSise is no parameter of the template"), "{}", refused.stderr);
     assert!(refused.stderr.contains("MinSise is no parameter of the template"), "{}", refused.stderr);
+    cloud.configure_tagged(
+        &[],
+        &[
+            ("tidemark:weight", "0"),
+            ("tidemark:priority", "high"),
+            ("tidemark:queue", "other"),
+            ("team", "web"),
+        ],
+    );
+    let refused = cloud.make("create-stack", &[]);
+    for fault in [
+        "tag tidemark:weight is `0`: give a whole number from 1 to 1000",
+        "tag tidemark:priority is `high`: give a whole number",
+        "tag tidemark:queue: the template gives it",
+    ] {
+        assert!(refused.stderr.contains(fault), "{}", refused.stderr);
+    }
     std::fs::write(cloud.path("config.json"), "{").unwrap();
     let refused = cloud.make("create-stack", &[]);
     assert!(refused.stderr.contains("config.json: not a list of"), "{}", refused.stderr);
