@@ -5,15 +5,18 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use jiff::Timestamp;
 
 use super::bound::least_paid;
 use super::chart;
 use super::generate::{Hints, Shape, Week};
-use super::policies::Choice;
+use super::policies::{Choice, Wish};
 use super::report::{PolicyReport, Report};
 use super::trace::{self, Build, Millis, Trace};
 use super::world::{Course, Machines, run};
 use crate::config::duration;
+use crate::decide::Policy;
+use crate::settings;
 use crate::tick::Problem;
 
 /// Options of `scaler simulate`.
@@ -25,10 +28,16 @@ pub struct SimulateOptions {
     /// Read the jobs of this queue only
     #[arg(long)]
     queue: Option<String>,
-    /// tidemark[:idle=40s,period=2s,buffer=0,floor=0,patience=2m,percent=105,most=1000,blind], elastic-ci, alarms-2018, keda,
+    /// tidemark[:idle=40s,period=2s,buffer=0,floor=0,patience=2m,percent=105,most=1000,blind,settings], elastic-ci, alarms-2018, keda,
     /// ephemeral, idle-count; several times to compare [default: all of them]
     #[arg(long = "policy", value_name = "POLICY")]
     policies: Vec<String>,
+    /// The settings document that `tidemark:settings` goes by
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// When the trace's second 0 is, for the periods of a settings document
+    #[arg(long, value_name = "TIME", default_value = "1970-01-01T00:00:00Z")]
+    starts: Timestamp,
     /// From a launch to agents that take jobs, on average; it varies by a quarter
     #[arg(long, default_value = "40s", value_parser = millis)]
     boot: Millis,
@@ -132,6 +141,7 @@ fn span(text: &str) -> Result<(Millis, Millis), String> {
 /// A trace or a policy that cannot be read (exit 78), a file that cannot be opened or written.
 pub fn simulate(options: &SimulateOptions) -> Result<(), Problem> {
     let (names, choices) = choices(&options.policies)?;
+    let document = document(options, choices.iter().any(Choice::is_by_document))?;
     let trace = read(&options.trace, options.queue.as_deref())?;
     let (short_from, short_until) = options.capacity_errors.unwrap_or_default();
     let machines = Machines {
@@ -148,7 +158,15 @@ pub fn simulate(options: &SimulateOptions) -> Result<(), Problem> {
     for (name, choice) in names.iter().zip(&choices) {
         let line = options.plot.is_some();
         let courses: Vec<Course> = (1..=options.seeds)
-            .map(|seed| run(&trace, machines, choice.start(&machines).as_mut(), seed, line && seed == 1))
+            .map(|seed| {
+                run(
+                    &trace,
+                    machines,
+                    choice.start(&machines, document.as_ref()).as_mut(),
+                    seed,
+                    line && seed == 1,
+                )
+            })
             .collect();
         drawn.extend(courses.first().cloned());
         policies.push(PolicyReport::of(name, &trace, courses));
@@ -216,6 +234,51 @@ fn choices(asked: &[String]) -> Result<(Vec<String>, Vec<Choice>), Problem> {
         }
     }
     if faults.is_empty() { Ok((names, choices)) } else { Err(Problem::new(78, faults.join("\n"))) }
+}
+
+/// What the settings document wants of the queue that is simulated.
+fn document(options: &SimulateOptions, is_asked: bool) -> Result<Option<Wish>, Problem> {
+    let fault = |fault: String| Problem::new(78, fault);
+    let file = match (&options.settings, is_asked) {
+        (None, false) => return Ok(None),
+        (Some(file), true) => file,
+        (None, true) => {
+            return Err(fault("--policy tidemark:settings: give the document as --settings".to_owned()));
+        }
+        (Some(_), false) => {
+            return Err(fault("--settings: give --policy tidemark:settings, which goes by it".to_owned()));
+        }
+    };
+    let text = std::fs::read_to_string(file).map_err(|e| of_file("read", file, &e))?;
+    let (document, faults) = settings::read(&text);
+    if !faults.is_empty() {
+        return Err(fault(faults.join("\n")));
+    }
+    let is_asked = |queue: &settings::QueueSettings| match (&options.queue, &queue.queue) {
+        (Some(asked), Some(queue)) => asked == queue,
+        _ => true,
+    };
+    let mut queues = document.queues.into_iter().filter(is_asked);
+    let (Some(queue), None) = (queues.next(), queues.next()) else {
+        return Err(fault(format!("{}: name one of its queues as --queue", file.display())));
+    };
+    if let Some(agents) = queue.agents_per_instance.filter(|agents| *agents != options.agents) {
+        return Err(fault(format!(
+            "settings: {}agents-per-instance is {agents}: give --agents {agents}",
+            queue.path
+        )));
+    }
+    let of_need = Policy::of_need(options.agents);
+    let policy = Policy {
+        instance_buffer: queue.instance_buffer.unwrap_or(0),
+        idle_instances: queue.idle_instances.unwrap_or(0),
+        min_instances: queue.min_instances.unwrap_or(0),
+        scale_in: queue.scale_in.unwrap_or(true),
+        scale_out: queue.scale_out.unwrap_or(true),
+        ..of_need
+    };
+    let most = queue.max_instances.unwrap_or(u32::MAX);
+    Ok(Some(Wish { policy, most, schedule: queue.schedule, begins: options.starts }))
 }
 
 fn read(file: &Path, queue: Option<&str>) -> Result<Trace, Problem> {

@@ -9,6 +9,7 @@ use super::trace::Millis;
 use super::world::{Machines, Scaling, View, WhenIdle};
 use crate::decide::{Jobs, Policy, decide, needed};
 use crate::forecast::{Forecast, LookAhead};
+use crate::schedule::{Effective, Schedule};
 use crate::share::shares;
 
 /// What the shipped planner is told.
@@ -24,11 +25,42 @@ pub struct PlannerSettings {
     pub floor: u32,
     /// How announcements count; `None`: not at all.
     pub look_ahead: Option<LookAhead>,
+    /// What is wanted stands in the settings document.
+    pub by_document: bool,
+}
+
+/// What a settings document wants, over the time of a trace.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Outside of all periods.
+    pub policy: Policy,
+    /// Instances of all groups together.
+    pub most: u32,
+    /// When something else is wanted.
+    pub schedule: Schedule,
+    /// The trace's second 0.
+    pub begins: Timestamp,
+}
+
+impl Wish {
+    fn at(&self, now: Millis) -> Effective {
+        let now = self.begins.checked_add(SignedDuration::from_millis(now)).unwrap_or(Timestamp::MAX);
+        self.schedule.policy_at(&self.policy, self.most, now)
+    }
+
+    /// The most instances that it ever keeps without jobs.
+    fn kept(&self) -> u32 {
+        let changes = self.schedule.periods.iter().map(|period| period.changes);
+        let of_periods = changes.flat_map(|changes| [changes.idle_instances, changes.min_instances]);
+        let base = [self.policy.idle_instances, self.policy.min_instances];
+        of_periods.flatten().chain(base).max().unwrap_or(0)
+    }
 }
 
 impl Default for PlannerSettings {
     fn default() -> Self {
-        Self { period: 2000, idle: None, buffer: 0, floor: 0, look_ahead: Some(LookAhead::default()) }
+        let look_ahead = Some(LookAhead::default());
+        Self { period: 2000, idle: None, buffer: 0, floor: 0, look_ahead, by_document: false }
     }
 }
 
@@ -50,12 +82,21 @@ pub enum Choice {
 }
 
 impl Choice {
-    /// The policy, ready to start.
+    /// Does it go by the settings document?
     #[must_use]
-    pub fn start(self, machines: &Machines) -> Box<dyn Scaling> {
+    pub fn is_by_document(&self) -> bool {
+        matches!(self, Self::Tidemark(settings) if settings.by_document)
+    }
+
+    /// The policy, ready to start; one that goes by a settings document does so by this one.
+    #[must_use]
+    pub fn start(self, machines: &Machines, document: Option<&Wish>) -> Box<dyn Scaling> {
         let agents = machines.agents;
         match self {
-            Self::Tidemark(settings) => Box::new(Planner::new(settings, machines)),
+            Self::Tidemark(settings) => {
+                let document = document.filter(|_| settings.by_document);
+                Box::new(Planner::new(settings, document.cloned(), machines))
+            }
             Self::ElasticCi => Box::new(ElasticCi::new(agents)),
             Self::Alarms2018 => Box::new(Alarms2018::default()),
             Self::Keda => Box::new(Keda::new(agents)),
@@ -106,9 +147,10 @@ fn planner(settings: &str) -> Result<PlannerSettings, String> {
             "percent" => look_ahead.percent = number().ok_or_else(|| bad("a percentage"))?,
             "most" => look_ahead.most = number().ok_or_else(|| bad("a number of jobs"))?,
             "blind" if value.is_empty() => is_blind = true,
+            "settings" if value.is_empty() => planner.by_document = true,
             _ => {
                 return Err(format!(
-                    "tidemark has no setting {name}: idle, period, buffer, floor, patience, percent, most, blind"
+                    "tidemark has no setting {name}: idle, period, buffer, floor, patience, percent, most, blind, settings"
                 ));
             }
         }
@@ -122,23 +164,21 @@ fn planner(settings: &str) -> Result<PlannerSettings, String> {
 struct Planner {
     settings: PlannerSettings,
     idle: Millis,
-    policy: Policy,
+    wish: Wish,
     forecast: Forecast,
 }
 
 impl Planner {
-    fn new(settings: PlannerSettings, machines: &Machines) -> Self {
+    fn new(settings: PlannerSettings, document: Option<Wish>, machines: &Machines) -> Self {
         let policy = Policy {
             instance_buffer: settings.buffer,
             idle_instances: settings.floor,
             ..Policy::of_need(machines.agents)
         };
-        Self {
-            settings,
-            idle: settings.idle.unwrap_or(machines.boot * 4 / 5),
-            policy,
-            forecast: Forecast::default(),
-        }
+        let schedule = Schedule::default();
+        let own = Wish { policy, most: u32::MAX, schedule, begins: Timestamp::UNIX_EPOCH };
+        let idle = settings.idle.unwrap_or(machines.boot * 4 / 5);
+        Self { settings, idle, wish: document.unwrap_or(own), forecast: Forecast::default() }
     }
 
     fn expected(&mut self, view: &View<'_>) -> u32 {
@@ -161,7 +201,7 @@ impl Scaling for Planner {
     }
 
     fn kept(&self) -> u32 {
-        self.policy.idle_instances
+        self.wish.kept()
     }
 
     fn when_idle(&self) -> WhenIdle {
@@ -171,7 +211,8 @@ impl Scaling for Planner {
     fn look(&mut self, view: &View<'_>) -> u32 {
         let expected = self.expected(view);
         let jobs = Jobs { scheduled: view.jobs.scheduled + u64::from(expected), ..view.jobs };
-        let share = shares(needed(&self.policy, &jobs), u32::MAX, &[view.capacity])[0];
-        decide(&self.policy, share, &view.capacity).target().unwrap_or(view.capacity.desired)
+        let Effective { policy, most, .. } = self.wish.at(view.now);
+        let share = shares(needed(&policy, &jobs), most, &[view.capacity])[0];
+        decide(&policy, share, &view.capacity).target().unwrap_or(view.capacity.desired)
     }
 }

@@ -73,6 +73,50 @@ fn a_floor_is_there_for_jobs_that_come_one_by_one_and_has_its_price() {
     assert!(of(1, "cost_over_busy") > 10.0 * of(0, "cost_over_busy"), "{report}");
 }
 
+const PERIODS: &str = "
+time-zone: Europe/Berlin
+periods:
+  - name: office
+    when: '* 8-17 * * mon-fri'
+    idle-instances: 1
+";
+
+#[test]
+fn a_settings_document_is_tried_with_its_periods_on_the_clock_of_the_trace() {
+    // Half an hour past every hour of a Monday.
+    let jobs: Vec<String> =
+        (0..24).map(|hour| format!("{},30,default,app,{hour}", hour * 3600 + 1800)).collect();
+    let trace = format!("runnable_at,duration_s,queue,pipeline,build\n{}\n", jobs.join("\n"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("settings.yml");
+    std::fs::write(&file, PERIODS).unwrap();
+    let file = file.to_str().unwrap();
+    let at_once = |starts: &str| {
+        let by =
+            ["--policy", "tidemark:blind,settings", "--settings", file, "--starts", starts, "--seeds", "1"];
+        let report = simulated(&by, &trace);
+        ["wait_p50_s", "cost_over_busy"].map(|key| report["policies"][0][key].as_f64().unwrap())
+    };
+    // Ten hours of ten are office hours in Berlin, on a Monday; none on a Sunday.
+    let [monday, sunday] = ["2026-11-23T00:00:00Z", "2026-11-22T00:00:00Z"].map(at_once);
+    assert!(sunday[0] > 30.0 && sunday[1] < 5.0, "{sunday:?}");
+    assert!(
+        monday[1] > 40.0 && monday[1] < 60.0,
+        "ten hours of one instance for twelve minutes of work: {monday:?}"
+    );
+    let told = |arguments: &[&str]| {
+        let output = scaler(&[&["simulate", "--trace", "-"], arguments].concat(), &trace);
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, why) = told(&["--policy", "tidemark:settings"]);
+    assert!(code == Some(78) && why.contains("give the document as --settings"), "{why}");
+    let (code, why) = told(&["--policy", "keda", "--settings", file]);
+    assert!(code == Some(78) && why.contains("give --policy tidemark:settings"), "{why}");
+    std::fs::write(file, "idle-instances: -1\nagents: 2\n").unwrap();
+    let (code, why) = told(&["--policy", "tidemark:settings", "--settings", file]);
+    assert_eq!((code, why.lines().count()), (Some(78), 2), "{why}");
+}
+
 #[test]
 fn jobs_wait_for_capacity_that_aws_does_not_have() {
     let trace = "runnable_at,duration_s,queue,pipeline,build\n10,30,default,app,1\n500,30,default,app,2\n";

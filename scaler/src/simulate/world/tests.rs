@@ -20,7 +20,7 @@ fn trace(jobs: &[(Millis, Millis)]) -> Trace {
 
 fn course(trace: &Trace, machines: Machines, policy: &str) -> Course {
     let choice: Choice = policy.parse().unwrap();
-    run(trace, machines, choice.start(&machines).as_mut(), 1, true)
+    run(trace, machines, choice.start(&machines, None).as_mut(), 1, true)
 }
 
 #[test]
@@ -102,12 +102,12 @@ proptest! {
                 continue;
             }
             let choice: Choice = policy.parse().unwrap();
-            let course = run(&trace, machines, choice.start(&machines).as_mut(), seed, true);
+            let course = run(&trace, machines, choice.start(&machines, None).as_mut(), seed, true);
             prop_assert_eq!(course.waits.len(), jobs.len(), "{}", policy);
             prop_assert!(course.waits.iter().all(|wait| *wait >= 0));
             prop_assert!(course.line.iter().all(|point| point.instances <= max), "{}", policy);
             prop_assert!(course.paid * i64::from(agents) >= trace.busy() + course.idle, "{}", policy);
-            let repeated = run(&trace, machines, choice.start(&machines).as_mut(), seed, true);
+            let repeated = run(&trace, machines, choice.start(&machines, None).as_mut(), seed, true);
             prop_assert_eq!(course, repeated, "the same seed is the same course");
         }
     }
@@ -119,7 +119,7 @@ proptest! {
         let hints = jobs.iter().map(|(at, _)| Hint { at: (at - 15) * SECOND, jobs: 1 }).collect();
         let trace = Trace::new(trace(&jobs).jobs, hints);
         let settings = PlannerSettings { idle: Some(idle * SECOND), ..PlannerSettings::default() };
-        let course = run(&trace, machines(), Choice::Tidemark(settings).start(&machines()).as_mut(), 1, false);
+        let course = run(&trace, machines(), Choice::Tidemark(settings).start(&machines(), None).as_mut(), 1, false);
         if course.waits.iter().all(|wait| *wait == 0) {
             prop_assert!(course.paid >= least_paid(&trace, 10 * SECOND));
         }
