@@ -50,8 +50,14 @@ async fn a_floor_of_idle_instances_is_kept_without_jobs_and_a_job_finds_one_at_o
 #[tokio::test]
 async fn instances_of_a_floor_do_not_retire_by_themselves_while_the_scaler_keeps_them() {
     let settings = format!("{SETTINGS}fail-safe-after: 2s\n");
-    let parameters = [("ScalerSettings", "idle-instances: 1"), ("MaxSize", "2"), ("Settings", &settings)];
+    // A document by reference, which the function reads when it starts.
+    let document = "/tidemark/ci/scaler-settings";
+    let place = format!("ssm:{document}");
+    let parameters = [("ScalerSettings", place.as_str()), ("MaxSize", "2"), ("Settings", &settings)];
     let scene = Scene::start(&parameters, vec![("LAMBDA_TIMEOUT".to_owned(), "1s".to_owned())]).await;
+    let text = ["--name", document, "--value", "idle-instances: 1\nmax-instances: 1\n"];
+    let said = scene.aws(&[&["ssm", "put-parameter", "--type", "String"][..], &text].concat()).await;
+    assert!(said.success, "{}", said.stderr);
     // In these seconds no tick may come in time: a scaler has just said so.
     let now = jiff::Timestamp::now().to_string();
     let name = ["--name", "/tidemark/ci/scaler-keeps"];
