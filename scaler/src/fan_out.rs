@@ -20,6 +20,10 @@ const PIPELINES: usize = 1000;
 const BUILDS: usize = 1000;
 const JOBS: usize = 2000;
 
+/// For so long a build is remembered, so that a delivery that is repeated announces nothing: longer than a signature is
+/// good for.
+const REMEMBERED: SignedDuration = SignedDuration::from_mins(15);
+
 /// A pipeline that has not built for so long is forgotten.
 const FORGOTTEN: SignedDuration = SignedDuration::from_hours(30 * 24);
 
@@ -42,6 +46,8 @@ struct Watched {
     pipeline: Option<String>,
     since: Timestamp,
     runs: bool,
+    /// Its time is over.
+    over: bool,
     jobs: BTreeSet<String>,
 }
 
@@ -52,34 +58,45 @@ impl FanOut {
         self.settle(window, now);
         let Some(build) = &hint.build else { return 0 };
         if hint.event == Event::BuildFinished {
-            if let Some(watched) = self.builds.remove(build) {
-                self.learn(Watched { runs: true, ..watched }, now);
+            let ended = self.builds.get_mut(build).filter(|watched| !watched.over).map(|watched| {
+                (watched.runs, watched.over) = (true, true);
+                watched.clone()
+            });
+            if let Some(watched) = ended {
+                self.learn(&watched, now);
             }
             return 0;
         }
         let known = self.builds.contains_key(build);
         if !known && self.builds.len() >= BUILDS {
-            return 0;
+            let eldest = self.builds.iter().min_by_key(|(_, watched)| watched.since);
+            if let Some(eldest) = eldest.map(|(id, _)| id.clone()) {
+                self.builds.remove(&eldest);
+            }
         }
         let watched = self.builds.entry(build.clone()).or_insert_with(|| Watched {
             pipeline: hint.pipeline.clone(),
             since: now,
             runs: false,
+            over: false,
             jobs: BTreeSet::new(),
         });
         match hint.event {
             Event::JobScheduled => {
-                if let Some(job) =
-                    hint.job.as_ref().filter(|_| watched.jobs.len() < JOBS && hint.is_for(queue))
-                {
+                let counts = !watched.over && watched.jobs.len() < JOBS && hint.is_for(queue);
+                if let Some(job) = hint.job.as_ref().filter(|_| counts) {
                     watched.jobs.insert(job.clone());
                 }
                 0
             }
             Event::BuildRunning if !watched.runs => {
-                // Its other jobs come from now on.
-                (watched.runs, watched.since) = (true, now);
-                if known { 0 } else { self.estimate(hint, queue) }
+                // Its other jobs come from now on. What was announced long ago is believed no more.
+                let announced = known && !watched.over;
+                if watched.over {
+                    watched.jobs.clear();
+                }
+                (watched.runs, watched.over, watched.since) = (true, false, now);
+                if announced { 0 } else { self.estimate(hint, queue) }
             }
             _ if known => 0,
             _ => self.estimate(hint, queue),
@@ -98,16 +115,21 @@ impl FanOut {
 
     /// Learns from builds whose time is over, and forgets pipelines that build no more.
     fn settle(&mut self, window: SignedDuration, now: Timestamp) {
-        let over = self.builds.extract_if(.., |_, watched| now.duration_since(watched.since) >= window);
-        let over: Vec<Watched> = over.map(|(_, watched)| watched).collect();
-        for watched in over {
-            self.learn(watched, now);
+        let is_over = |watched: &Watched| !watched.over && now.duration_since(watched.since) >= window;
+        let mut over = Vec::new();
+        for watched in self.builds.values_mut().filter(|watched| is_over(watched)) {
+            watched.over = true;
+            over.push(watched.clone());
         }
+        for watched in over {
+            self.learn(&watched, now);
+        }
+        self.builds.retain(|_, watched| now.duration_since(watched.since) < REMEMBERED);
         self.pipelines.retain(|_, learned| now.duration_since(learned.at) < FORGOTTEN);
     }
 
-    fn learn(&mut self, watched: Watched, now: Timestamp) {
-        let Some(pipeline) = watched.pipeline.filter(|_| watched.runs) else { return };
+    fn learn(&mut self, watched: &Watched, now: Timestamp) {
+        let Some(pipeline) = watched.pipeline.clone().filter(|_| watched.runs) else { return };
         if !self.pipelines.contains_key(&pipeline) && self.pipelines.len() >= PIPELINES {
             let eldest = self.pipelines.iter().min_by_key(|(_, learned)| learned.at);
             if let Some(eldest) = eldest.map(|(name, _)| name.clone()) {

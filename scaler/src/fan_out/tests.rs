@@ -77,6 +77,28 @@ fn jobs_count_once_for_their_queue_and_within_the_time() {
 }
 
 #[test]
+fn a_delivery_that_is_repeated_announces_nothing_as_long_as_its_signature_is_good() {
+    let mut fan_out = FanOut::default();
+    build(&mut fan_out, 1, 10, 0);
+    let scheduled = || hint(Event::BuildScheduled, 2);
+    let running = || hint(Event::BuildRunning, 2);
+    let hints = [
+        (100, scheduled()),
+        (101, scheduled()),
+        (300, scheduled()),
+        (399, scheduled()),
+        // It stood behind others for so long that the first announcement is believed no more.
+        (400, running()),
+        (401, running()),
+        (699, running()),
+        (700, scheduled()),
+    ];
+    assert_eq!(heard(&mut fan_out, &hints), [10, 0, 0, 0, 10, 0, 0, 0]);
+    let finished = [(701, hint(Event::BuildFinished, 2)), (702, hint(Event::BuildScheduled, 2))];
+    assert_eq!(heard(&mut fan_out, &finished), [0, 0], "nor after its end");
+}
+
+#[test]
 fn a_build_that_never_ran_teaches_nothing_and_a_month_is_forgotten() {
     let mut fan_out = FanOut::default();
     build(&mut fan_out, 1, 10, 0);
@@ -129,10 +151,10 @@ fn a_flood_of_names_is_bounded_and_the_eldest_pipeline_goes() {
         fan_out.hear(&of(number, Event::BuildRunning), "default", WINDOW, at(100));
     }
     assert_eq!(fan_out.builds.len(), BUILDS);
-    for number in 0..BUILDS {
+    for number in 0..BUILDS + 10 {
         fan_out.hear(&of(number, Event::BuildFinished), "default", WINDOW, at(101));
     }
-    assert_eq!((fan_out.builds.len(), fan_out.pipelines.len()), (0, PIPELINES));
+    assert_eq!((fan_out.builds.len(), fan_out.pipelines.len()), (BUILDS, PIPELINES));
     assert_eq!(heard(&mut fan_out, &[(102, hint(Event::BuildScheduled, 1))]), [0], "`app` was the eldest");
 }
 
