@@ -3,13 +3,15 @@
 moto's CloudFormation skips AWS::SecretsManager::Secret, and whatever refers to the secret (user data, policies, the
 scaler's environment) is then left with a hole. It also forgets the ManagedPolicyArns of a role, and a stack's VPC
 cannot be deleted because its routes stay. Names and ARNs are made as CloudFormation makes them.
-It also skips AWS::AutoScaling::LifecycleHook, AWS::AutoScaling::WarmPool and AWS::S3::BucketPolicy, which the lab then reads from moto, and
-AWS::CloudWatch::Alarm, and AWS::Lambda::Url. An update would take a group away for a moment, and leave it at the old version of its launch
+It also skips AWS::AutoScaling::LifecycleHook, AWS::AutoScaling::WarmPool, AWS::AutoScaling::ScalingPolicy,
+AWS::CloudWatch::Alarm, AWS::S3::BucketPolicy, which the lab then reads from moto, and AWS::Lambda::Url. An update would
+take a group away for a moment, and leave it at the old version of its launch
 template.
 It also knows no Debian 13, which images of instances begin with, and its groups launch instances of their own, of which
 the launch template decides half.
 """
 
+import copy
 import json
 import os
 import pathlib
@@ -27,7 +29,7 @@ from moto.awslambda.models import lambda_backends  # noqa: E402
 from moto.cloudformation import parsing  # noqa: E402
 from moto.cloudformation.models import Stack  # noqa: E402
 from moto.cloudformation.parsing import ResourceMap  # noqa: E402
-from moto.cloudwatch.models import cloudwatch_backends  # noqa: E402
+from moto.cloudwatch.models import CloudWatchBackend, cloudwatch_backends  # noqa: E402
 from moto.core.common_models import CloudFormationModel  # noqa: E402
 from moto.ec2.models import ec2_backends, instances  # noqa: E402
 from moto.ec2.models.amis import AMIS  # noqa: E402
@@ -232,6 +234,56 @@ class StackWarmPool(CloudFormationModel):
         return cls.create_from_cloudformation_json(original_resource.group, cloudformation_json, account_id, region_name)
 
 
+class StackScalingPolicy(CloudFormationModel):
+    """A step policy of a group; its physical id is its ARN, which alarms name as their action."""
+
+    __module__ = "moto.autoscaling.models"
+
+    def __init__(self, policy):
+        self.policy = policy
+
+    @property
+    def physical_resource_id(self):
+        return self.policy.arn
+
+    def delete(self, account_id, region_name):
+        autoscaling_backends[account_id][region_name].delete_policy(self.policy.name)
+
+    @staticmethod
+    def cloudformation_name_type():
+        return "PolicyName"
+
+    @staticmethod
+    def cloudformation_type():
+        return "AWS::AutoScaling::ScalingPolicy"
+
+    @classmethod
+    def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **_):
+        properties = cloudformation_json["Properties"]
+        steps = [
+            {name: int(value) for name, value in step.items()} for step in properties.get("StepAdjustments", [])
+        ]
+        backend = autoscaling_backends[account_id][region_name]
+        return cls(backend.put_scaling_policy(
+            name=resource_name,
+            policy_type=properties.get("PolicyType", "SimpleScaling"),
+            metric_aggregation_type=properties.get("MetricAggregationType", "Average"),
+            adjustment_type=properties["AdjustmentType"],
+            as_name=properties["AutoScalingGroupName"],
+            min_adjustment_magnitude=None,
+            scaling_adjustment=None,
+            cooldown=None,
+            target_tracking_config=None,
+            step_adjustments=steps,
+            estimated_instance_warmup=int(properties.get("EstimatedInstanceWarmup", 300)),
+            predictive_scaling_configuration=None,
+        ))
+
+    @classmethod
+    def update_from_cloudformation_json(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
+        return cls.create_from_cloudformation_json(original_resource.policy.name, cloudformation_json, account_id, region_name)
+
+
 class StackBucketPolicy(CloudFormationModel):
     """The policy of a bucket; its physical id is the bucket's name."""
 
@@ -268,7 +320,7 @@ class StackBucketPolicy(CloudFormationModel):
 
 
 class StackAlarm(CloudFormationModel):
-    """An alarm on one metric; its physical id is its name. moto never evaluates it."""
+    """An alarm on one metric; its physical id is its name. The lab evaluates it."""
 
     __module__ = "moto.cloudwatch.models"
 
@@ -294,12 +346,13 @@ class StackAlarm(CloudFormationModel):
     def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **_):
         properties = cloudformation_json["Properties"]
         name = properties.get("AlarmName") or resource_name
-        cloudwatch_backends[account_id][region_name].put_metric_alarm(
+        alarm = cloudwatch_backends[account_id][region_name].put_metric_alarm(
             name=name,
             namespace=properties["Namespace"],
             metric_name=properties["MetricName"],
             comparison_operator=properties["ComparisonOperator"],
             evaluation_periods=int(properties["EvaluationPeriods"]),
+            datapoints_to_alarm=int(properties.get("DatapointsToAlarm", properties["EvaluationPeriods"])),
             period=int(properties["Period"]),
             threshold=float(properties["Threshold"]),
             statistic=properties["Statistic"],
@@ -308,6 +361,8 @@ class StackAlarm(CloudFormationModel):
             alarm_actions=properties.get("AlarmActions", []),
             treat_missing_data=properties.get("TreatMissingData"),
         )
+        # As on AWS: nothing is known yet.
+        alarm.state_value = "INSUFFICIENT_DATA"
         return cls(name)
 
     @classmethod
@@ -529,6 +584,19 @@ def keep_public_addresses_of_subnets():
     Subnet.create_from_cloudformation_json = classmethod(create_with_addresses)
 
 
+def tell_metrics_by_exact_dimensions():
+    """Gives the statistics of a metric with just these dimensions: moto takes those with more dimensions, too."""
+    statistics = CloudWatchBackend.get_metric_statistics
+
+    def exact(self, namespace, metric_name, start_time, end_time, period, stats, dimensions, unit=None):
+        asked = {(one["Name"], one["Value"]) for one in dimensions or []}
+        only = copy.copy(self)
+        only.metric_data = [one for one in self.metric_data if {(d.name, d.value) for d in one.dimensions} == asked]
+        return statistics(only, namespace, metric_name, start_time, end_time, period, stats, dimensions, unit)
+
+    CloudWatchBackend.get_metric_statistics = exact
+
+
 def leave_groups_to_the_lab():
     """Groups launch nothing here: the lab keeps them, and tells EC2 of the instances that it has."""
     FakeAutoScalingGroup.replace_autoscaling_group_instances = lambda self, count_needed, propagated_tags: None
@@ -597,6 +665,7 @@ def launch_as_the_template_says():
 if __name__ == "__main__":
     know_debian()
     keep_public_addresses_of_subnets()
+    tell_metrics_by_exact_dimensions()
     leave_groups_to_the_lab()
     give_groups_the_tags_of_their_stack()
     launch_as_the_template_says()

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::alarms::Alarms;
 use crate::bake::{Baked, bake};
 use crate::build_server::BuildServer;
 use crate::endpoint::{ACCOUNT, Endpoint};
@@ -28,6 +30,9 @@ use crate::stack::{NO_IMAGE, Stack, StackOrder, Stacks};
 /// The lab's region.
 pub const REGION: &str = "us-east-1";
 
+/// A minute of AWS.
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// What kind of lab.
 #[derive(Debug, Clone, Default)]
 pub struct LabOptions {
@@ -41,6 +46,9 @@ pub struct LabOptions {
     pub instance_environment: Vec<(String, String)>,
     /// Variables of functions that win over the template's, such as a shorter `LAMBDA_TIMEOUT`.
     pub function_environment: Vec<(String, String)>,
+    /// How long a minute of schedules, alarms and warm-ups lasts: a real one when not given. What reads the clock itself
+    /// does not know: a scaler needs `PUBLISH_EVERY` and `LAMBDA_TIMEOUT` to fit.
+    pub minute: Option<Duration>,
     /// No schedule fires before [`Schedules::release`].
     pub hold_schedules: bool,
 }
@@ -113,6 +121,7 @@ impl Lab {
             endpoint: endpoint.url().to_owned(),
             region: REGION.to_owned(),
             environment: options.function_environment,
+            minute: options.minute.unwrap_or(MINUTE),
         };
         // An environment beside the schedule's, as Lambda starts one where the first is busy.
         let beside = Workshop { folder: root.join("functions-by-url"), ..workshop.clone() };
@@ -122,6 +131,12 @@ impl Lab {
         if options.hold_schedules {
             schedules.hold();
         }
+        let alarms = Alarms::new(
+            readback.clone(),
+            Arc::clone(&groups),
+            Arc::clone(&schedules),
+            options.minute.unwrap_or(MINUTE),
+        );
         let session = session(&endpoint).await;
         let stacks =
             Stacks::new(session, readback, Arc::clone(&groups), Arc::clone(&schedules), Arc::clone(&urls));
@@ -129,6 +144,7 @@ impl Lab {
         stacks.prepare(ami.as_ref().map_or(NO_IMAGE, |baked| &baked.ami)).await?;
         let tasks = Tasks(vec![
             tokio::spawn(Arc::clone(&groups).run()),
+            tokio::spawn(alarms.run()),
             tokio::spawn(Arc::clone(&stacks).follow(Arc::clone(&endpoint))),
         ]);
         Ok(Self {

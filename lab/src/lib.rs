@@ -1,5 +1,6 @@
 //! The local cloud: moto behind an endpoint that decides, counts and fails as AWS does.
 
+pub mod alarms;
 pub mod bake;
 pub mod build_server;
 pub mod children;

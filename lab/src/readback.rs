@@ -1,6 +1,7 @@
-//! Reads back from moto what a deployed stack made there: groups, launch templates, functions, schedules; and tells it of
+//! Reads back from moto what a deployed stack made there: groups, launch templates, functions, schedules, alarms; and tells it of
 //! the instances that the lab has. Past the endpoint: these calls are the lab's own and nobody's.
 
+mod alarms;
 mod function_url;
 pub mod group;
 mod instances;

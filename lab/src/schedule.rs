@@ -16,6 +16,7 @@ pub mod runtime;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -39,6 +40,8 @@ pub struct Workshop {
     pub region: String,
     /// Variables that win over a function's own.
     pub environment: Vec<(String, String)>,
+    /// How long a minute of schedules lasts.
+    pub minute: Duration,
 }
 
 /// All schedules. Dropping it stops them.
@@ -95,7 +98,12 @@ impl Schedules {
             let lambda =
                 Lambda::new(self.workshop.clone(), schedule.function.clone(), Arc::clone(&self.sessions));
             let lambda = Arc::new(lambda.await.context("start of the Lambda runtime API")?);
-            let clock = tokio::spawn(tick(Arc::clone(&lambda), schedule.clone(), self.released.subscribe()));
+            let clock = tokio::spawn(tick(
+                Arc::clone(&lambda),
+                schedule.clone(),
+                self.workshop.minute,
+                self.released.subscribe(),
+            ));
             self.lock().insert(schedule.rule.clone(), Running { schedule, lambda, clock });
         }
         Ok(())
@@ -154,10 +162,15 @@ impl Schedules {
 }
 
 /// Fires on the rate; an invocation that outlasts it delays the next one, as EventBridge's next one would be queued.
-async fn tick(lambda: Arc<Lambda>, schedule: Schedule, mut released: watch::Receiver<bool>) {
+async fn tick(
+    lambda: Arc<Lambda>,
+    schedule: Schedule,
+    minute: Duration,
+    mut released: watch::Receiver<bool>,
+) {
     // The sender lives as long as this task; without it there is nothing to wait for.
     let _ = released.wait_for(|released| *released).await;
-    let mut clock = tokio::time::interval(schedule.rate.every());
+    let mut clock = tokio::time::interval(schedule.rate.every().mul_f64(minute.as_secs_f64() / 60.0));
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         clock.tick().await;

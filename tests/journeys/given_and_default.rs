@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::scene::Scene;
 
 /// The parameters that only the given stack has. What is called `$…` is made in the cloud first.
-const GIVEN: [(&str, &str); 13] = [
+const GIVEN: [(&str, &str); 12] = [
     ("BuildkiteQueue", "given"),
     ("MinSize", "1"),
     ("MaxSize", "1"),
@@ -17,7 +17,6 @@ const GIVEN: [(&str, &str); 13] = [
     ("VpcId", "$vpc"),
     ("Subnets", "$subnet"),
     ("KeyName", "operators"),
-    ("SshCidr", "192.0.2.0/24"),
     ("ManagedPolicyARNs", "$policy"),
     ("PermissionsBoundaryARN", "$boundary"),
     ("SecretsBucket", "given-secrets"),
@@ -145,7 +144,7 @@ async fn described(stage: &Stage, id: &str) -> Value {
     instances["Reservations"][0]["Instances"][0].clone()
 }
 
-/// `ImageId`, `RootVolumeSize`, `VpcId`, `Subnets`, `KeyName`, `SshCidr`.
+/// `ImageId`, `RootVolumeSize`, `VpcId`, `Subnets`, `KeyName`.
 fn disks_and_network(stage: &Stage, plain: &Described, given: &Described) {
     let made = |name: &str| json!(stage.made[name]);
     for (described, image, size) in [(plain, IMAGES[0], 100), (given, IMAGES[1], 44)] {
@@ -172,7 +171,10 @@ fn disks_and_network(stage: &Stage, plain: &Described, given: &Described) {
     let ports = given.ingress.as_array().unwrap();
     assert_eq!(ports.len(), 1, "{ports:?}");
     assert_eq!((&ports[0]["FromPort"], &ports[0]["ToPort"]), (&json!(22), &json!(22)));
-    assert_eq!(ports[0]["IpRanges"][0]["CidrIp"], "192.0.2.0/24");
+    let ranges = ports[0]["IpRanges"].as_array().unwrap().iter();
+    let mut ranges: Vec<&str> = ranges.map(|range| range["CidrIp"].as_str().unwrap()).collect();
+    ranges.sort_unstable();
+    assert_eq!(ranges, ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"], "private addresses only");
 }
 
 /// `ManagedPolicyARNs` lets the jobs do more, `PermissionsBoundaryARN` less than that; and the image as jobs see it.

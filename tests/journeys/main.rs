@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's failure is its message")]
 
+mod alarms;
 mod always_on;
 mod bake;
 mod boot;

@@ -29,7 +29,7 @@ fn wide(vpc: &str, subnets: &str) -> Vec<(&'static str, String)> {
         ("VpcId", vpc),
         ("Subnets", subnets),
         ("KeyName", "operators"),
-        ("SshCidr", "192.0.2.0/24"),
+        ("ScalingMode", "alarms"),
         ("ECRAccessPolicy", "poweruser"),
         ("ManagedPolicyARNs", MORE),
         ("PermissionsBoundaryARN", BOUNDARY),
@@ -78,6 +78,7 @@ async fn every_parameter_reaches_what_it_is_for() {
         ("/scaler/SCALER_SETTINGS", json!(""), json!("instance-buffer: 5")),
         ("/scaler/ASG_NAME", json!("ci-instances"), json!("wide-spot,wide-instances")),
         ("/scaler/MAX_INSTANCES", json!("10"), json!("2")),
+        ("/scaler/SCALING_MODE", json!("direct"), json!("alarms")),
         (
             "/spot",
             json!([]),
@@ -88,7 +89,7 @@ async fn every_parameter_reaches_what_it_is_for() {
         ("/types", json!(["t3.large"]), json!(["c7a.large", "c7i.large", "c6a.large", "c6i.large"])),
         ("/disk/VolumeSize", json!(100), json!(44)),
         ("/key", Value::Null, json!("operators")),
-        ("/ingress", json!([]), json!(["192.0.2.0/24"])),
+        ("/ingress", json!([]), json!(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"])),
         ("/instance_role/boundary", Value::Null, json!(BOUNDARY)),
         ("/scaler_role/boundary", Value::Null, json!(BOUNDARY)),
         ("/retention", json!([14]), json!([90])),
@@ -145,6 +146,8 @@ async fn every_parameter_reaches_what_it_is_for() {
         assert!(has(&plain, "/user_data", default), "no {default} in {}", plain["user_data"]);
         assert!(has(&wide, "/user_data", other), "no {other} in {}", wide["user_data"]);
     }
+    let may_resize = |picture: &Value| picture["scaler_role"].to_string().contains("SetDesiredCapacity");
+    assert_eq!((may_resize(&plain), may_resize(&wide)), (true, false), "alarms resize the wide stack");
     assert!(!has(&plain, "/user_data", "idle-period"), "only always-on builders stay for ever");
     assert!(!has(&plain, "/user_data", "agent-token-1"), "the token itself is in the user data");
     assert!(has(&wide, "/instance_role/inline", "arn:aws:s3:::given-secrets/*"));

@@ -1,10 +1,11 @@
 //! The API's mutations, with AWS's refusals. Pure.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::apply::later;
 use super::decide::Ending;
-use super::model::{Activity, Group, Hook, Lifecycle};
+use super::model::{Activity, Group, Hook, Lifecycle, Member};
+use crate::alarms::policy::Standing;
 
 /// Why AWS would not do it: error code and message, HTTP status 400.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +50,38 @@ impl Group {
             self.desired = to;
         }
         Ok(())
+    }
+
+    /// The group as a step policy sees it, whose instances warm up for so long.
+    #[must_use]
+    pub fn standing(&self, warm_up: SignedDuration, now: Timestamp) -> Standing {
+        let entered = |member: &&Member| {
+            let launch = self.activities.iter().rfind(|a| a.instance == member.id);
+            launch.and_then(|a| a.end).is_none_or(|end| later(end, warm_up) <= now)
+        };
+        let of = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let serving = self.members.iter().filter(|m| m.lifecycle == Lifecycle::InService);
+        let warm = serving.filter(entered).count();
+        let leaves =
+            |m: &&Member| matches!(m.lifecycle, Lifecycle::TerminatingWait | Lifecycle::TerminatingProceed);
+        Standing {
+            min: self.definition.min,
+            max: self.definition.max,
+            desired: self.desired,
+            warm: of(warm),
+            warming: of(self.capacity() - warm),
+            terminating: of(self.members.iter().filter(leaves).count()),
+        }
+    }
+
+    /// An alarm's policy sets desired capacity.
+    pub fn resized_by(&mut self, alarm: &str, policy: &str, to: u32, now: Timestamp) {
+        self.reason = format!(
+            "At {now:.0} a monitor alarm {alarm} in state ALARM triggered policy {policy} changing the desired \
+             capacity from {} to {to}. ",
+            self.desired
+        );
+        self.desired = to;
     }
 
     /// `SetInstanceProtection`: all of `ids` or none.

@@ -283,6 +283,12 @@ impl Groups {
         }
     }
 
+    /// Changes a group as AWS itself does, and tells everybody.
+    pub fn change(&self, name: &str, change: impl FnOnce(&mut Group)) {
+        self.with(name, change);
+        self.changed();
+    }
+
     fn with(&self, name: &str, change: impl FnOnce(&mut Group)) {
         if let Some(group) = self.lock().get_mut(name) {
             change(group);

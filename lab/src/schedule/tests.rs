@@ -55,6 +55,7 @@ async fn lambda(mode: &str, timeout: Duration) -> (tempfile::TempDir, Lambda) {
         endpoint: "http://127.0.0.1:1".into(),
         region: "us-east-1".into(),
         environment: Vec::new(),
+        minute: std::time::Duration::from_secs(60),
     };
     let function = Function {
         name: "scaler".into(),
@@ -122,5 +123,6 @@ fn lambda_workshop(folder: &tempfile::TempDir) -> Workshop {
         endpoint: "http://127.0.0.1:1".into(),
         region: "us-east-1".into(),
         environment: Vec::new(),
+        minute: std::time::Duration::from_secs(60),
     }
 }
