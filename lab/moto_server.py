@@ -548,7 +548,9 @@ def keep_role_policies_as_json():
     put = Role.put_policy
 
     def put_json(self, policy_name, policy_json):
-        put(self, policy_name, policy_json if isinstance(policy_json, str) else json.dumps(without_holes(policy_json)))
+        # That of an AWS::IAM::Policy is text already, holes and all.
+        policy = json.loads(policy_json) if isinstance(policy_json, str) else policy_json
+        put(self, policy_name, json.dumps(without_holes(policy)))
 
     Role.put_policy = put_json
 

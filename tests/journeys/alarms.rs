@@ -22,7 +22,7 @@ fn hurried(seconds: u64, more: Vec<(String, String)>) -> LabOptions {
     let pace = pace.map(|(name, value)| (name.to_owned(), value));
     LabOptions {
         minute: Some(Duration::from_secs(seconds)),
-        function_environment: more.into_iter().chain(pace).collect(),
+        function_environment: pace.into_iter().chain(more).collect(),
         ..LabOptions::default()
     }
 }
@@ -93,7 +93,7 @@ fn steps_round_towards_zero(policies: &Value) {
             let step = i32::try_from(policy.adjustment(f64::from(gap - threshold)).unwrap()).unwrap();
             assert_eq!(step.signum(), gap.signum(), "{gap}");
             assert!(step.abs() <= size, "{gap}: {step}");
-            assert!(size > 150 || step.abs() * if grows { 2 } else { 4 } > size, "{gap}: {step}");
+            assert!(size >= 80 || step.abs() * if grows { 2 } else { 4 } > size, "{gap}: {step}");
             assert!(size > 4 || !grows || step == gap, "small ones are exact: {gap}: {step}");
         }
     }
@@ -152,7 +152,10 @@ async fn a_stack_in_alarms_mode_goes_from_zero_to_its_jobs_and_back() {
 async fn alarms_tell_of_a_blind_scaler_and_of_capacity_that_is_short() {
     let counts = Counts::start().await;
     let parameters = [("MaxSize", "1"), ("Settings", "idle-period: never\npoll-interval: 200ms\n")];
-    let scene = Scene::of(hurried(2, counts.environment()), &parameters).await;
+    let mut environment = counts.environment();
+    // Every minute of the alarms has its datapoint, however busy this machine is.
+    environment.push(("PUBLISH_EVERY".to_owned(), "500ms".to_owned()));
+    let scene = Scene::of(hurried(2, environment), &parameters).await;
     counts.say(Answer::Jobs { scheduled: 5, running: 0 });
     scene.lab.schedules().release();
     alarm_until(&scene, "ScalerFailing", "OK").await;
