@@ -63,18 +63,7 @@ impl Group for AutoScalingGroup {
                 ),
             )
         })?;
-        let instances = group.instances();
-        let those = |wanted: fn(&str) -> bool| {
-            let state = |i: &Instance| i.lifecycle_state().is_some_and(|s| wanted(s.as_str()));
-            let ids = instances.iter().filter(|i| state(i)).filter_map(|i| i.instance_id());
-            ids.map(str::to_owned).collect()
-        };
-        Ok(Seen {
-            capacity: capacity(group),
-            launches_from: launches_from(group),
-            booting: those(|state| state.starts_with("Pending")),
-            serving: those(|state| state == "InService"),
-        })
+        Ok(seen(group))
     }
 
     async fn boots(&self) -> Result<Vec<Boot>, Problem> {
@@ -94,6 +83,22 @@ impl Group for AutoScalingGroup {
             .await
             .map_err(|e| CallError::new(&e, "autoscaling:SetDesiredCapacity", &self.name))?;
         Ok(())
+    }
+}
+
+/// What a description tells.
+pub(crate) fn seen(group: &types::AutoScalingGroup) -> Seen {
+    let instances = group.instances();
+    let those = |wanted: fn(&str) -> bool| {
+        let state = |i: &Instance| i.lifecycle_state().is_some_and(|s| wanted(s.as_str()));
+        let ids = instances.iter().filter(|i| state(i)).filter_map(|i| i.instance_id());
+        ids.map(str::to_owned).collect()
+    };
+    Seen {
+        capacity: capacity(group),
+        launches_from: launches_from(group),
+        booting: those(|state| state.starts_with("Pending")),
+        serving: those(|state| state == "InService"),
     }
 }
 
@@ -125,7 +130,7 @@ fn time(told: &DateTime) -> Option<Timestamp> {
 }
 
 /// Its numbers: instances by what scale-in may do with them. Pure.
-pub(crate) fn capacity(group: &types::AutoScalingGroup) -> Capacity {
+fn capacity(group: &types::AutoScalingGroup) -> Capacity {
     let [min, max, desired] = [group.min_size(), group.max_size(), group.desired_capacity()]
         .map(|size| u32::try_from(size.unwrap_or(0)).unwrap_or(0));
     counted(min, max, desired, group.instances())

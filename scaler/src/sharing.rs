@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::allot::{Allotment, Stack, Standing, allot};
+use crate::brake::Seen;
 use crate::decide::{Capacity, Jobs, Policy, needed, wanted};
 use crate::shortage::{Patience, Shortage};
 
@@ -23,8 +24,8 @@ pub struct TaggedGroup {
     pub agents: u32,
     /// Instances of all groups of its stack together, where that is less than what the groups may have.
     pub most: Option<u32>,
-    /// Its numbers.
-    pub capacity: Capacity,
+    /// The look at it.
+    pub seen: Seen,
 }
 
 /// The part of a queue's jobs that is for this account and region: in hundredths, where others, which cannot be seen
@@ -169,7 +170,7 @@ impl Sharing {
             // A group of this stack that nobody told this scaler of is not this scaler's.
             let name = group.stack.as_ref().filter(|name| **name != stack).unwrap_or(&group.name);
             let other = others.entry(name.clone()).or_insert_with(|| Other::of(name, group, memory));
-            other.capacity = together(other.capacity, &group.capacity);
+            other.capacity = together(other.capacity, &group.seen.capacity);
         }
         if others.is_empty() {
             return Self::Alone;

@@ -4,7 +4,7 @@ use aws::autoscaling::types::{AutoScalingGroup, Filter, TagDescription};
 use aws::{CallError, Session, autoscaling};
 
 use crate::allot::Standing;
-use crate::group::capacity;
+use crate::group::seen;
 use crate::sharing::TaggedGroup;
 use crate::tick::{Problem, QueueGroups};
 
@@ -72,6 +72,6 @@ fn tagged(group: &AutoScalingGroup) -> Option<TaggedGroup> {
         },
         agents: at_least_one(AGENTS).unwrap_or(1),
         most: at_least_one(MOST),
-        capacity: capacity(group),
+        seen: seen(group),
     })
 }

@@ -273,9 +273,16 @@ pub async fn tick<J: JobCounts, G: Group, Q: QueueGroups, M: Metrics>(
     metrics: &M,
     at: Timestamp,
 ) -> Outcome {
-    let described = futures::future::join_all(groups.iter().map(|kept| kept.group.describe()));
-    let tagged = others.groups.tagged(&order.queue);
-    let (counts, described, tagged) = tokio::join!(jobs.read(&order.queue), described, tagged);
+    let (counts, tagged) = tokio::join!(jobs.read(&order.queue), others.groups.tagged(&order.queue));
+    // A stack's own groups are tagged, too: one call tells of all.
+    let told = |name: &str| tagged.as_ref().ok().and_then(|all| all.iter().find(|group| group.name == name));
+    let described = groups.iter().map(|kept| async {
+        match told(&kept.name) {
+            Some(group) => Ok(group.seen.clone()),
+            None => kept.group.describe().await,
+        }
+    });
+    let described = futures::future::join_all(described).await;
     let mut problems = Vec::new();
     let counts = counts.map_err(|p| problems.push(p)).ok();
     let mut seen = Vec::with_capacity(groups.len());

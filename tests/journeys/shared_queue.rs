@@ -72,6 +72,8 @@ async fn jobs_are_divided_by_weight_and_each_gets_one_instance() {
     let jobs = queue(&scene, 6).await;
     tick(&scene).await;
     assert_eq!(desired(&scene), (2, 4), "at the first look of both");
+    let looks = scene.calls("autoscaling:DescribeAutoScalingGroups", "Scaler");
+    assert_eq!(looks, 2, "one call tells a scaler of its own groups and of the others");
     for job in &jobs {
         scene.job_until(job, &["running"]).await;
     }

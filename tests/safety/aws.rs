@@ -184,7 +184,7 @@ impl scaler::tick::QueueGroups for Tagged {
             standing: tag.standing,
             agents: tag.agents,
             most: Some(tag.most),
-            capacity: seen(&groups[tag.index]).capacity,
+            seen: seen(&groups[tag.index]),
         });
         Ok(told.collect())
     }

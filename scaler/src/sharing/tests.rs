@@ -20,7 +20,7 @@ fn tagged(name: &str, stack: Option<&str>, capacity: Capacity) -> TaggedGroup {
         standing: Standing::default(),
         agents: 1,
         most: None,
-        capacity,
+        seen: Seen { capacity, ..Seen::default() },
     }
 }
 
@@ -118,7 +118,7 @@ fn of_two_that_keep_an_idle_instance_one_does_and_a_minimum_is_each_ones_own() {
             };
             let groups = [tagged("a", None, idle(desired[0])), tagged("b", None, idle(desired[1]))];
             let part = |own: &str, place: usize| {
-                let mine = [groups[place].capacity];
+                let mine = [groups[place].seen.capacity];
                 fellows(own, &groups, &Memory::new()).part(&here(&policy, &jobs(0), &mine, at(second)))
             };
             desired = [part("a", 0).instances, part("b", 1).instances];
