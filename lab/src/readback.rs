@@ -1,5 +1,5 @@
-//! Reads back from moto what a deployed stack made there: groups, launch templates, functions, schedules, alarms; and tells it of
-//! the instances that the lab has. Past the endpoint: these calls are the lab's own and nobody's.
+//! Reads back from moto what a deployed stack made there: groups, launch templates, functions, schedules, alarms; and
+//! tells it of the instances that the lab has. Past the endpoint: these calls are the lab's own and nobody's.
 
 mod alarms;
 mod function_url;
