@@ -40,11 +40,13 @@ async fn all_is_well(scene: &Scene) {
         ("kms", key),
         ("decrypt", "/env can be read (aws:kms"),
         ("ci", "takes the token (queue default)"),
-        ("disk", "inodes free"),
         ("clock", "127.0.0.1"),
     ] {
         is(&report, name, "ok", words);
     }
+    // How full it is is this machine's affair.
+    let disk = check(&report, "disk");
+    assert!(disk["verdict"] != "fail" && disk.to_string().contains("inodes free"), "{disk}");
 }
 
 /// What AWS refuses, the check that shows it, and its fix.
@@ -82,8 +84,12 @@ async fn report(scene: &Scene) -> Value {
     serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{} {}", said.stdout, said.stderr))
 }
 
+fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
+    report["checks"].as_array().unwrap().iter().find(|check| check["name"] == name).unwrap()
+}
+
 fn is(report: &Value, name: &str, verdict: &str, words: &str) {
-    let check = report["checks"].as_array().unwrap().iter().find(|check| check["name"] == name).unwrap();
+    let check = check(report, name);
     assert_eq!(check["verdict"], verdict, "{check}");
     assert!(check.to_string().contains(words), "{words}: {check}");
 }
