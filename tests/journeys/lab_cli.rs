@@ -66,10 +66,11 @@ async fn ctrl_c_ends_a_lab_in_the_foreground_with_all_it_started() {
     lab.args(["up", "--parameter", "MinSize=1"]).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut lab = lab.spawn().unwrap();
     let mut told = BufReader::new(lab.stderr.take().unwrap()).lines();
-    while let Some(line) = told.next_line().await.unwrap() {
-        if line.starts_with("lab: up;") {
-            break;
-        }
+    let mut said = String::new();
+    while !said.contains("lab: up;") {
+        let line = told.next_line().await.unwrap();
+        said.push_str(&line.unwrap_or_else(|| panic!("it ended: {said}")));
+        said.push('\n');
     }
     // moto, the build server and an instance, which comes when the lab is up already.
     for program in ["moto_server", "build-server", "agent-bootstrap"] {
