@@ -504,9 +504,10 @@ def update_launch_templates_and_their_groups():
         add("AWS::EC2::LaunchTemplate", values)
         versions = [json.dumps({"Fn::GetAtt": [name, "LatestVersionNumber"]}) for name in actions["Modify"]]
         add("AWS::AutoScaling::AutoScalingGroup", versions)
-        # Its group may only just have become one that can have it.
-        pools = [n for n in actions["Modify"] if other_template["Resources"][n]["Type"] == "AWS::AutoScaling::WarmPool"]
-        actions["Modify"] = [name for name in actions["Modify"] if name not in pools] + pools
+        # A group asks for the version that its launch template then has; a warm pool's group may only just have become
+        # one that can have it.
+        late = {"AWS::EC2::LaunchTemplate": 0, "AWS::AutoScaling::AutoScalingGroup": 2, "AWS::AutoScaling::WarmPool": 3}
+        actions["Modify"].sort(key=lambda name: late.get(other_template["Resources"][name]["Type"], 1))
         return actions
 
     ResourceMap.build_resource_diff = whole_diff
