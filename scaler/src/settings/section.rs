@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use strsim::levenshtein;
 
 use crate::config::duration;
 
@@ -177,22 +178,6 @@ fn kind(value: &Value) -> &'static str {
 /// The known name that differs least, if that is by a third of its letters at most.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase().replace('_', "-");
-    let near = known.map(|k| (distance(&name, &k.to_lowercase().replace('_', "-")), k));
+    let near = known.map(|k| (levenshtein(&name, &k.to_lowercase().replace('_', "-")), k));
     near.filter(|(letters, known)| *letters <= known.len().div_ceil(3)).min().map(|(_, known)| known)
-}
-
-/// Levenshtein's distance.
-fn distance(one: &str, another: &str) -> usize {
-    let another: Vec<char> = another.chars().collect();
-    let mut row: Vec<usize> = (0..=another.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in another.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[another.len()]
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde_json::{Map, Value};
+use strsim::levenshtein;
 
 use crate::boot::reference::{NO_REFERENCE, Reference};
 
@@ -298,21 +299,5 @@ fn parse_period(text: &str) -> Option<SignedDuration> {
 
 /// The known name that differs least, if it is at most two letters away.
 fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
-    known.iter().map(|k| (distance(name, k), *k)).filter(|(d, _)| *d <= 2).min().map(|(_, k)| k)
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    known.iter().map(|k| (levenshtein(name, k), *k)).filter(|(d, _)| *d <= 2).min().map(|(_, k)| k)
 }
