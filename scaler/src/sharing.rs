@@ -160,13 +160,16 @@ impl Sharing {
     /// Sorts all groups on the queue by stacks. `own` are the names of this stack's groups.
     #[must_use]
     pub fn of(own: &[String], tagged: &[TaggedGroup], memory: &Memory) -> Self {
-        let mine: Vec<&TaggedGroup> = tagged.iter().filter(|group| own.contains(&group.name)).collect();
-        let first = mine.first();
+        // A stack's standing is that of the first of its groups by name: AWS tells of groups in no order, and all scalers
+        // must read the same.
+        let mut tagged: Vec<&TaggedGroup> = tagged.iter().collect();
+        tagged.sort_by(|a, b| a.name.cmp(&b.name));
+        let first = tagged.iter().find(|group| own.contains(&group.name));
         let standing = first.map(|group| group.standing).unwrap_or_default();
         let named = first.and_then(|group| group.stack.clone());
         let Some(stack) = named.or_else(|| own.first().cloned()) else { return Self::Alone };
         let mut others: BTreeMap<String, Other> = BTreeMap::new();
-        for group in tagged.iter().filter(|group| !own.contains(&group.name)) {
+        for group in tagged.into_iter().filter(|group| !own.contains(&group.name)) {
             // A group of this stack that nobody told this scaler of is not this scaler's.
             let name = group.stack.as_ref().filter(|name| **name != stack).unwrap_or(&group.name);
             let other = others.entry(name.clone()).or_insert_with(|| Other::of(name, group, memory));

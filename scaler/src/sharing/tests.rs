@@ -63,6 +63,24 @@ fn groups_are_sorted_by_stacks_and_ones_own_are_known_by_name() {
 }
 
 #[test]
+fn a_stacks_standing_does_not_hang_on_the_order_in_which_aws_tells_of_its_groups() {
+    let weighs =
+        |group: TaggedGroup, weight| TaggedGroup { standing: Standing { priority: 0, weight }, ..group };
+    let mut groups = [
+        weighs(tagged("a-instances", Some("a"), launched(5, 0)), 2),
+        weighs(tagged("a-spot", Some("a"), launched(5, 0)), 3),
+        weighs(tagged("b-instances", Some("b"), launched(5, 0)), 4),
+        weighs(tagged("b-spot", Some("b"), launched(5, 0)), 5),
+    ];
+    let own = ["a-spot".to_owned(), "a-instances".to_owned()];
+    let told = Sharing::of(&own, &groups, &Memory::new());
+    groups.reverse();
+    assert_eq!(Sharing::of(&own, &groups, &Memory::new()), told);
+    let Sharing::With(fellows) = told else { panic!("not alone") };
+    assert_eq!((fellows.weight, fellows.others[0].weight), (2, 4));
+}
+
+#[test]
 fn each_takes_its_part_and_what_the_other_has_counts() {
     let policy = Policy::of_need(1);
     let part = |a: Capacity, b: Capacity, count| {
