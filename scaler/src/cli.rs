@@ -153,6 +153,8 @@ impl Scaler {
             && !dry_run
             && let Err(problem) = self.keeps.say(now).await
         {
+            // The decisions are logged already, and a daemon goes on after a failed tick.
+            eprintln!("scaler: idle instances that are kept may retire by themselves: {problem}");
             outcome.problems.push(problem);
         }
         outcome
