@@ -74,7 +74,8 @@ async fn alarm_until(scene: &Scene, logical: &str, state: &str) {
     }
 }
 
-/// Whatever the gap, a policy never does more than it, and no less than half of it (a quarter when it shrinks) where the stack may grow that far.
+/// Whatever the gap, a policy never does more than it, and no less than half of it (a quarter when it shrinks) where the
+/// stack may grow that far.
 fn steps_round_towards_zero(policies: &Value) {
     let all = policies["ScalingPolicies"].as_array().unwrap();
     assert_eq!(all.len(), 2, "{policies}");

@@ -32,49 +32,30 @@ fn failing(scaler: &str) -> Value {
     })
 }
 
-/// What rises when instances keep failing to boot: the scaler's own metric.
-fn boots_failing() -> Value {
+/// One on a metric that the scaler publishes of the queue.
+fn of_queue(metric: &str, statistic: &str, minutes: u32, threshold: f64, missing: &str) -> Value {
     json!({
         "Namespace": "Buildkite",
-        "MetricName": "BootsFailing",
+        "MetricName": metric,
         "Dimensions": [{ "Name": "Queue", "Value": "default" }],
-        "Statistic": "Maximum",
+        "Statistic": statistic,
         "Period": 60,
-        "EvaluationPeriods": 1,
-        "Threshold": 3.0,
+        "EvaluationPeriods": minutes,
+        "Threshold": threshold,
         "ComparisonOperator": "GreaterThanOrEqualToThreshold",
-        "TreatMissingData": "ignore",
+        "TreatMissingData": missing,
     })
 }
 
-/// What rises when instances boot for longer than they may, for five minutes.
-fn phantoms() -> Value {
-    json!({
-        "Namespace": "Buildkite",
-        "MetricName": "PhantomInstances",
-        "Dimensions": [{ "Name": "Queue", "Value": "default" }],
-        "Statistic": "Minimum",
-        "Period": 60,
-        "EvaluationPeriods": 5,
-        "Threshold": 1.0,
-        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
-        "TreatMissingData": "ignore",
-    })
-}
-
-/// What rises when jobs need more than the groups may have, or can get, for a quarter of an hour.
-fn capacity_short() -> Value {
-    json!({
-        "Namespace": "Buildkite",
-        "MetricName": "CapacityShort",
-        "Dimensions": [{ "Name": "Queue", "Value": "default" }],
-        "Statistic": "Minimum",
-        "Period": 60,
-        "EvaluationPeriods": 15,
-        "Threshold": 1.0,
-        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
-        "TreatMissingData": "notBreaching",
-    })
+/// All of a stack's: instances keep failing to boot; jobs need more than the groups may have, or can get, for a quarter
+/// of an hour; the scaler is blind; instances boot for longer than they may.
+fn all(scaler: &str) -> [Value; 4] {
+    [
+        of_queue("BootsFailing", "Maximum", 1, 3.0, "ignore"),
+        of_queue("CapacityShort", "Minimum", 15, 1.0, "notBreaching"),
+        failing(scaler),
+        of_queue("PhantomInstances", "Minimum", 5, 1.0, "ignore"),
+    ]
 }
 
 #[tokio::test]
@@ -89,7 +70,7 @@ async fn a_stack_is_created_updated_and_deleted_and_its_secrets_stay() {
     let bucket = output("SecretsBucket: ");
     let scaler = output("ScalerFunctionName: ");
 
-    assert_eq!(alarms(&cloud), [boots_failing(), capacity_short(), failing(&scaler), phantoms()]);
+    assert_eq!(alarms(&cloud), all(&scaler));
 
     let again = cloud.make("create-stack", &[]);
     assert!(!again.success);
@@ -106,7 +87,7 @@ async fn a_stack_is_created_updated_and_deleted_and_its_secrets_stay() {
     }
     assert_eq!(groups["AutoScalingGroups"][0]["MaxSize"], 7);
     assert_eq!(groups["AutoScalingGroups"].as_array().unwrap().len(), 1, "the group was replaced");
-    assert_eq!(alarms(&cloud), [boots_failing(), capacity_short(), failing(&scaler), phantoms()]);
+    assert_eq!(alarms(&cloud), all(&scaler));
 
     // moto heeds a bucket policy but not its conditions, and so would refuse every upload; the lab's endpoint decides it.
     cloud.aws(&["s3api", "delete-bucket-policy", "--bucket", &bucket]);

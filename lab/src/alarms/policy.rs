@@ -72,7 +72,8 @@ impl StepPolicy {
         moves.then_some(to)
     }
 
-    /// What the step for such a datapoint says; none where there is no step. Above the threshold a step begins at its lower bound and ends before the upper one; below it the other way round.
+    /// What the step for such a datapoint says; none where there is no step. Above the threshold a step begins at its lower
+    /// bound and ends before the upper one; below it the other way round.
     #[must_use]
     pub fn adjustment(&self, beyond: f64) -> Option<i64> {
         let holds = |step: &&Step| {
