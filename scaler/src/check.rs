@@ -7,9 +7,9 @@ use aws::StoredToken;
 use jiff::Timestamp;
 
 use crate::config::{Config, TokenSource};
+use crate::ports::Problem;
 use crate::schedule::{Changes, Period};
 use crate::settings::source::{Source, VARIABLE};
-use crate::tick::Problem;
 
 /// Arguments of `check`.
 #[derive(Debug, Clone, clap::Args)]

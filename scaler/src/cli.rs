@@ -24,11 +24,12 @@ use crate::job_counts::BuildkiteJobCounts;
 use crate::keeps::KeepsParameter;
 use crate::metrics::CloudWatchMetrics;
 use crate::pace;
+use crate::ports::Problem;
 use crate::schedule::Effective;
 use crate::settings::source::Source;
 use crate::simulate::command::{self, SimulateOptions, TraceOptions};
 use crate::tagged::TaggedGroups;
-use crate::tick::{Kept, Order, Others, Outcome, Problem, tick};
+use crate::tick::{Kept, Order, Others, Outcome, tick};
 
 /// Reads a CI queue's job counts, publishes them to CloudWatch and resizes the Auto Scaling group
 ///

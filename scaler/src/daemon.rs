@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::cli::Scaler;
 use crate::hint::endpoint::HintEndpoint;
 use crate::pace;
-use crate::tick::Problem;
+use crate::ports::Problem;
 
 /// Ticks until SIGTERM or SIGINT; a tick that runs then is finished. A failed tick is on record and changes nothing;
 /// the next one tries again.

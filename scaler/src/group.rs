@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::brake::Seen;
 use crate::decide::Capacity;
-use crate::tick::{Group, Problem};
+use crate::ports::{Group, Problem};
 use lifecycle::boots::{Activity, Boot, boots};
 
 /// The most that one answer holds: some fifty boots, of which a few tell enough.

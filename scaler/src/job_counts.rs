@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use crate::config::{Config, TokenSource};
 use crate::decide::Jobs;
-use crate::tick::{Agents, Counts, JobCounts, Problem};
+use crate::ports::{Agents, Counts, JobCounts, Problem};
 
 /// Longest wait for one answer: short enough for a second try within a tick.
 const TIMEOUT: Duration = Duration::from_secs(4);

@@ -7,7 +7,7 @@ use aws::ssm::types::ParameterType;
 use aws::{CallError, Session};
 use jiff::Timestamp;
 
-use crate::tick::Problem;
+use crate::ports::Problem;
 
 /// The word is believed for three times as long (`lifecycle::decide::KEPT_FOR`).
 const EVERY: Duration = Duration::from_secs(300);

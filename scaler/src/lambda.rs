@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::hint::desk::Taken;
 use crate::hint::function_url::{self, Request};
 use crate::pace;
-use crate::tick::Problem;
+use crate::ports::Problem;
 
 /// What a warm process keeps: connections, the token, when metrics were last published, and what hints announced.
 #[derive(Default)]

@@ -8,7 +8,7 @@
 //! - [`gap`]: pure. Alarms mode: what is published so that CloudWatch alarms resize the groups.
 //! - [`allot`]: pure. Which stack takes which part of a queue that several serve; [`sharing`] is what is known of them,
 //!   [`tagged`] the adapter that finds them.
-//! - [`tick`]: one observe-decide-apply over the three ports [`tick::JobCounts`], [`tick::Group`], [`tick::Metrics`].
+//! - [`tick`]: one observe-decide-apply over the three ports [`ports::JobCounts`], [`ports::Group`], [`ports::Metrics`].
 //! - [`record`]: pure. All that a tick decided from, and what came of it; [`explain`] tells it in plain words.
 //! - [`job_counts`], [`group`], [`metrics`], [`keeps`]: the adapters (agent API, Auto Scaling, CloudWatch, SSM).
 //! - [`pace`]: pure. When the next tick and the next publication are due.
@@ -38,6 +38,7 @@ pub mod lambda;
 pub mod metrics;
 pub mod pace;
 pub mod phantom;
+pub mod ports;
 pub mod record;
 pub mod schedule;
 pub mod settings;

@@ -7,7 +7,7 @@ use aws::cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 use aws::{CallError, Session, cloudwatch};
 use jiff::Timestamp;
 
-use crate::tick::{Counts, Metrics, Problem, Troubles};
+use crate::ports::{Counts, Metrics, Problem, Troubles};
 
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "Buildkite";
@@ -120,7 +120,7 @@ fn gap_of(group: &str, gap: i64, at: Timestamp, valid_for: Duration) -> Vec<Metr
 mod tests {
     use super::*;
     use crate::decide::Jobs;
-    use crate::tick::Agents;
+    use crate::ports::Agents;
 
     #[test]
     fn every_name_under_both_dimension_sets() {

@@ -5,8 +5,8 @@ use aws::{CallError, Session, autoscaling};
 
 use crate::allot::Standing;
 use crate::group::seen;
+use crate::ports::{Problem, QueueGroups};
 use crate::sharing::TaggedGroup;
-use crate::tick::{Problem, QueueGroups};
 
 /// The queue that a group serves.
 pub const QUEUE: &str = "tidemark:queue";

@@ -2,7 +2,6 @@
 
 pub mod fake_group;
 
-use std::future::Future;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,83 +11,10 @@ use crate::brake::{Brake, Failing, Seen};
 use crate::decide::{Capacity, Jobs, Plan, Policy, Step};
 use crate::gap::ScalingMode;
 use crate::phantom::BootWatch;
+use crate::ports::{Agents, Group, JobCounts, Metrics, Problem, QueueGroups, Troubles};
 use crate::record::{GroupSeen, Inputs, Known, Moved, Record, Wanted};
-use crate::sharing::{FixedShare, Memory, Sharing, TaggedGroup};
+use crate::sharing::{FixedShare, Memory, Sharing};
 use crate::shortage::{Patience, Shortage};
-use lifecycle::boots::Boot;
-
-/// Agents of the queue that are connected to the CI.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Agents {
-    /// Without a job.
-    pub idle: u64,
-    /// With a job.
-    pub busy: u64,
-    /// Both.
-    pub total: u64,
-}
-
-/// A complete answer of the CI: a partial one is a [`Problem`], never zeros.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Counts {
-    /// Whose queue it is; a dimension of the metrics.
-    pub organization: String,
-    /// Jobs by state.
-    pub jobs: Jobs,
-    /// Jobs of all states.
-    pub unfinished: u64,
-    /// Connected agents.
-    pub agents: Agents,
-    /// Jobs that were announced and have not come ([`crate::hint`]).
-    pub expected: u32,
-    /// How long the CI asks us to wait before the next read.
-    pub poll_after: Option<Duration>,
-}
-
-/// A step of a tick that failed: one line for people, and the exit code it means.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Problem {
-    /// Exit code (ARCHITECTURE rule 5).
-    pub code: u8,
-    /// Step, object and what to do next.
-    pub message: String,
-}
-
-impl Problem {
-    /// A problem with its exit code.
-    pub fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
-    }
-}
-
-impl From<aws::CallError> for Problem {
-    fn from(error: aws::CallError) -> Self {
-        Self { code: error.fault.exit_code(), message: error.to_string() }
-    }
-}
-
-/// Where job counts come from.
-pub trait JobCounts {
-    /// Reads the counts of one queue.
-    fn read(&self, queue: &str) -> impl Future<Output = Result<Counts, Problem>> + Send;
-}
-
-/// The Auto Scaling group.
-pub trait Group {
-    /// Limits, desired capacity and instances.
-    fn describe(&self) -> impl Future<Output = Result<Seen, Problem>> + Send;
-    /// How its last boots ended, the last to end first.
-    fn boots(&self) -> impl Future<Output = Result<Vec<Boot>, Problem>> + Send;
-    /// Sets desired capacity.
-    fn set_desired(&self, desired: u32) -> impl Future<Output = Result<(), Problem>> + Send;
-}
-
-/// The groups on a queue, this stack's and others'.
-pub trait QueueGroups {
-    /// All groups of this account and region that are tagged with the queue.
-    fn tagged(&self, queue: &str) -> impl Future<Output = Result<Vec<TaggedGroup>, Problem>> + Send;
-}
 
 /// Other stacks on the queue: where they are found, and what is remembered of them from tick to tick.
 #[derive(Debug)]
@@ -104,30 +30,6 @@ impl<Q: QueueGroups> Others<Q> {
     pub fn new(groups: Q) -> Self {
         Self { groups, memory: Memory::new() }
     }
-}
-
-/// What troubles the groups of a queue; nothing when all is well.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Troubles {
-    /// Boots in a row that failed, of the group that has most of them.
-    pub boots_failing: u64,
-    /// Instances that jobs need beyond what the groups may have, or can get.
-    pub capacity_short: u64,
-    /// Instances that boot for longer than they may.
-    pub phantom_instances: u64,
-}
-
-/// Where metrics go.
-pub trait Metrics {
-    /// Publishes the counts of one queue at one time, what troubles its groups, and in alarms mode the gap of each.
-    fn publish(
-        &self,
-        queue: &str,
-        counts: &Counts,
-        troubles: Troubles,
-        gaps: &[(String, i64)],
-        at: Timestamp,
-    ) -> impl Future<Output = Result<(), Problem>> + Send;
 }
 
 /// What one tick is asked to do.

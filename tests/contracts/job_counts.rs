@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lab::build_server::BuildServer;
 use scaler::config::Config;
 use scaler::job_counts::BuildkiteJobCounts;
-use scaler::tick::{Agents, JobCounts};
+use scaler::ports::{Agents, JobCounts};
 use secrecy::ExposeSecret;
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use lab::group::model::Lifecycle;
 use scaler::decide::Capacity;
 use scaler::group::AutoScalingGroup;
-use scaler::tick::Group;
+use scaler::ports::Group;
 use scaler::tick::fake_group::FakeGroup;
 
 use crate::quiet_group::{GROUP, QuietGroup};

@@ -8,8 +8,8 @@ use lifecycle::boots::{Activity, Boot, boots};
 use scaler::allot::Standing;
 use scaler::brake::Seen;
 use scaler::decide::Capacity;
+use scaler::ports::{Metrics, Problem, Troubles};
 use scaler::sharing::TaggedGroup;
-use scaler::tick::{Metrics, Problem, Troubles};
 
 /// How calls end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Port {
     }
 }
 
-impl scaler::tick::Group for Port {
+impl scaler::ports::Group for Port {
     async fn describe(&self) -> Result<Seen, Problem> {
         let aws = self.lock();
         match aws.calls {
@@ -170,7 +170,7 @@ pub struct Tagged {
     pub tags: Vec<Tag>,
 }
 
-impl scaler::tick::QueueGroups for Tagged {
+impl scaler::ports::QueueGroups for Tagged {
     async fn tagged(&self, _: &str) -> Result<Vec<TaggedGroup>, Problem> {
         let aws = self.aws.lock().unwrap_or_else(PoisonError::into_inner);
         let groups = match aws.calls {
@@ -241,7 +241,7 @@ impl Metrics for NoMetrics {
     async fn publish(
         &self,
         _: &str,
-        _: &scaler::tick::Counts,
+        _: &scaler::ports::Counts,
         _: Troubles,
         _: &[(String, i64)],
         _: Timestamp,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::SignedDuration;
 use scaler::decide::Jobs;
-use scaler::tick::{Agents, Counts, JobCounts, Problem};
+use scaler::ports::{Agents, Counts, JobCounts, Problem};
 
 /// How the API answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use aws::{CallError, Fault, Session, cloudwatchlogs};
 use jiff::Timestamp;
 
 use super::command::Records;
-use crate::tick::Problem;
+use crate::ports::Problem;
 
 /// What begins like a record, of any version; other lines of the group are not sent.
 const PATTERN: &str = "{ $.v >= 0 }";

@@ -15,8 +15,8 @@ use super::select::{Line, Log, When, Which};
 use super::story::{printable, stories, text};
 use super::tell::clock;
 use crate::group::AutoScalingGroup;
+use crate::ports::Problem;
 use crate::record::Unreadable;
-use crate::tick::Problem;
 use lifecycle::boots::Activity;
 
 /// How far back it reads, in hours, until it has what is asked for.

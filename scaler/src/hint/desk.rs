@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::heard::Heard;
 use super::secret::HintSecret;
 use super::{LONGEST_BODY, parse};
-use crate::tick::Problem;
+use crate::ports::Problem;
 
 /// Takes hints for one queue.
 #[derive(Debug)]

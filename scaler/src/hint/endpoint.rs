@@ -20,7 +20,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::LONGEST_BODY;
 use super::desk::{Desk, Taken};
 use super::signature;
-use crate::tick::Problem;
+use crate::ports::Problem;
 
 /// Connections at a time; others wait in the kernel's queue.
 const CONNECTIONS: usize = 32;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Hint;
 use crate::fan_out::FanOut;
 use crate::forecast::{Forecast, LookAhead};
-use crate::tick::{Counts, JobCounts, Problem};
+use crate::ports::{Counts, JobCounts, Problem};
 
 /// What was heard of one queue.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use tokio::sync::Mutex;
 
 use super::signature::{NotGenuine, is_signed, verify};
-use crate::tick::Problem;
+use crate::ports::Problem;
 
 /// Where the secret comes from.
 #[derive(Debug, Clone)]

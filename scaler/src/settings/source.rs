@@ -4,7 +4,7 @@ use aws::Session;
 use aws::stored_token::parameter;
 use secrecy::ExposeSecret as _;
 
-use crate::tick::Problem;
+use crate::ports::Problem;
 
 /// The variable that holds the document, or says where it lies.
 pub const VARIABLE: &str = "SCALER_SETTINGS";

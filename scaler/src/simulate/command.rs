@@ -16,8 +16,8 @@ use super::trace::{self, Build, Millis, Trace};
 use super::world::{Course, Machines, run};
 use crate::config::duration;
 use crate::decide::Policy;
+use crate::ports::Problem;
 use crate::settings;
-use crate::tick::Problem;
 
 /// Options of `scaler simulate`.
 #[derive(Debug, Clone, Args)]

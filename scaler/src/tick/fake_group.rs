@@ -5,9 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use super::{Group, Problem};
 use crate::brake::Seen;
 use crate::decide::Capacity;
+use crate::ports::{Group, Problem};
 use lifecycle::boots::Boot;
 
 /// A group, or the lack of one.

@@ -2,6 +2,8 @@ use std::sync::Mutex;
 
 use super::fake_group::FakeGroup;
 use super::*;
+use crate::ports::*;
+use crate::sharing::TaggedGroup;
 
 pub struct FixedCounts(pub Result<Counts, Problem>);
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::decide::Jobs;
 use crate::hint::parse;
-use crate::tick::Agents;
+use crate::ports::Agents;
 
 struct Fixed(Result<u64, Problem>);
 
