@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use aws::StoredToken;
 use jiff::Timestamp;
 
-use crate::config::{Config, TokenSource};
+use crate::config::{Config, QueueConfig, TokenSource};
 use crate::ports::Problem;
 use crate::schedule::{Changes, Period};
 use crate::settings::source::{Source, VARIABLE};
@@ -65,12 +65,35 @@ fn read(file: &PathBuf) -> Result<String, Problem> {
 
 /// The settings as a document: read again, it says the same.
 fn shown(config: &Config, now: Timestamp) -> String {
-    let Config { policy, patience, .. } = config;
     let mut text = String::new();
-    let mut line = |key: &str, value: String| {
-        // A `String` takes all that is written.
-        let _ = writeln!(text, "{key}: {value}");
-    };
+    let process =
+        [("metrics", config.publish.to_string()), ("interval", format!("{}ms", config.interval.as_millis()))];
+    for (key, value) in process {
+        line(&mut text, key, &value);
+    }
+    if let [queue] = config.queues.as_slice() {
+        return text + &shown_queue(queue, now);
+    }
+    text.push_str("queues:\n");
+    for queue in &config.queues {
+        for (index, line) in shown_queue(queue, now).lines().enumerate() {
+            text.push_str(if index == 0 { "  - " } else { "    " });
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn line(text: &mut String, key: &str, value: &str) {
+    // A `String` takes all that is written.
+    let _ = writeln!(text, "{key}: {value}");
+}
+
+fn shown_queue(config: &QueueConfig, now: Timestamp) -> String {
+    let QueueConfig { policy, patience, .. } = config;
+    let mut text = String::new();
+    let mut line = |key: &str, value: String| line(&mut text, key, &value);
     line("queue", quoted(&config.queue));
     line(
         "groups",
@@ -100,8 +123,6 @@ fn shown(config: &Config, now: Timestamp) -> String {
     line("launch-patience", format!("{}ms", patience.launch.as_millis()));
     line("shortage-retry-after", format!("{}ms", patience.retry_after.as_millis()));
     line("probe-after", format!("{}ms", config.probe_after.as_millis()));
-    line("metrics", config.publish.to_string());
-    line("interval", format!("{}ms", config.interval.as_millis()));
     if !config.schedule.periods.is_empty() {
         line("time-zone", quoted(config.schedule.zone.iana_name().unwrap_or("UTC")));
         // A `String` takes all that is written, here and below.

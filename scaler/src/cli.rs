@@ -3,11 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Instant;
 
-use aws::Session;
-use aws::session::Patience;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 
@@ -15,21 +11,10 @@ use crate::check::{CheckOptions, check, environment};
 use crate::config::Config;
 use crate::daemon::run_until_stopped;
 use crate::explain::command::{ExplainOptions, explain};
-use crate::gap::valid_for;
-use crate::group::AutoScalingGroup;
-use crate::hint::desk::Desk;
-use crate::hint::heard::{Heard, WithHints};
-use crate::hint::secret::HintSecret;
-use crate::job_counts::BuildkiteJobCounts;
-use crate::keeps::KeepsParameter;
-use crate::metrics::CloudWatchMetrics;
-use crate::pace;
 use crate::ports::Problem;
-use crate::schedule::Effective;
+use crate::scaler::{Scalers, session};
 use crate::settings::source::Source;
 use crate::simulate::command::{self, SimulateOptions, TraceOptions};
-use crate::tagged::TaggedGroups;
-use crate::tick::{Kept, Order, Others, Outcome, tick};
 
 /// Reads a CI queue's job counts, publishes them to CloudWatch and resizes the Auto Scaling group
 ///
@@ -73,109 +58,6 @@ enum Verb {
     Trace(TraceOptions),
 }
 
-/// Everything a tick needs, kept from one tick to the next: connections, token, time of the last publication, where
-/// AWS does not deliver.
-#[derive(Debug)]
-pub struct Scaler {
-    config: Config,
-    jobs: WithHints<BuildkiteJobCounts>,
-    desk: Option<Arc<Desk>>,
-    groups: Vec<Kept<AutoScalingGroup>>,
-    others: Others<TaggedGroups>,
-    metrics: CloudWatchMetrics,
-    keeps: KeepsParameter,
-    published: Option<Instant>,
-}
-
-impl Scaler {
-    /// Connects with the environment's configuration.
-    ///
-    /// # Errors
-    /// Every fault of the configuration; no region; no token.
-    pub async fn connect(config: Config) -> Result<Self, Problem> {
-        let session = session().await?;
-        let heard = Arc::new(Heard::default());
-        let jobs = WithHints::new(BuildkiteJobCounts::new(&config, &session), Arc::clone(&heard));
-        let secret = config.hints.as_ref().map(|hints| HintSecret::new(hints.secret.clone(), &session));
-        let desk = secret.map(|secret| Arc::new(Desk::new(secret, &config.queue, heard)));
-        let groups = config.groups.iter();
-        let groups = groups.map(|name| Kept::new(name, AutoScalingGroup::new(&session, name))).collect();
-        let others = Others::new(TaggedGroups::new(&session));
-        let metrics = CloudWatchMetrics::new(&session, valid_for(config.publish_every));
-        let keeps = KeepsParameter::new(&session, config.keeps_parameter.clone());
-        Ok(Self { config, jobs, desk, groups, others, metrics, keeps, published: None })
-    }
-
-    /// The configuration.
-    #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// Where hints are taken, if they are believed at all.
-    #[must_use]
-    pub fn desk(&self) -> Option<Arc<Desk>> {
-        self.desk.clone()
-    }
-
-    /// One tick; its decisions go to stdout, a JSON line for each group, and its record, if it was not quiet.
-    pub async fn tick(&mut self, dry_run: bool) -> Outcome {
-        let due = pace::publication_due(self.published.map(|at| at.elapsed()), self.config.publish_every);
-        self.tick_with(dry_run, due).await
-    }
-
-    /// One tick that leaves the metrics to the ticks of the schedule, which may run elsewhere.
-    pub async fn tick_unpublished(&mut self) -> Outcome {
-        self.tick_with(false, false).await
-    }
-
-    async fn tick_with(&mut self, dry_run: bool, due: bool) -> Outcome {
-        let now = Timestamp::now();
-        let Effective { policy, most, period } = self.config.effective_at(now);
-        let order = Order {
-            queue: self.config.queue.clone(),
-            policy,
-            most,
-            period,
-            patience: self.config.patience,
-            probe_after: self.config.probe_after,
-            mode: self.config.mode,
-            share: self.config.share,
-            dry_run,
-            publish: self.config.publish && due,
-        };
-        let mut outcome =
-            tick(&order, &self.jobs, &mut self.groups, &mut self.others, &self.metrics, now).await;
-        if outcome.published {
-            self.published = Some(Instant::now());
-        }
-        log(&outcome);
-        if outcome.keeps_idle
-            && !dry_run
-            && let Err(problem) = self.keeps.say(now).await
-        {
-            // The decisions are logged already, and a daemon goes on after a failed tick.
-            eprintln!("scaler: idle instances that are kept may retire by themselves: {problem}");
-            outcome.problems.push(problem);
-        }
-        outcome
-    }
-}
-
-fn log(outcome: &Outcome) {
-    // First: whoever follows the decisions takes the last line for the newest.
-    outcome.record.iter().for_each(print);
-    outcome.decisions.iter().for_each(print);
-}
-
-#[expect(clippy::print_stdout, reason = "the decision log is the program's machine-readable output")]
-fn print(line: &impl serde::Serialize) {
-    match serde_json::to_string(line) {
-        Ok(line) => println!("{line}"),
-        Err(error) => eprintln!("scaler: decision log: {error}"),
-    }
-}
-
 /// Parses, runs one verb, reports its failure in one line on stderr.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -212,11 +94,12 @@ fn arguments() -> Vec<OsString> {
 async fn run(verb: Verb) -> Result<(), Problem> {
     match verb {
         Verb::Once { dry_run } => {
-            let outcome = Scaler::connect(config(None).await?).await?.tick(dry_run).await;
-            first(outcome.problems)
+            let mut scalers = Scalers::connect(&config(None).await?).await?;
+            first(scalers.tick(dry_run).await)
         }
         Verb::Run { dry_run, listen } => {
-            run_until_stopped(Scaler::connect(config(listen).await?).await?, dry_run).await
+            let config = config(listen).await?;
+            run_until_stopped(&config, Scalers::connect(&config).await?, dry_run).await
         }
         Verb::Lambda => crate::lambda::serve(config(None).await?).await,
         Verb::Check(options) => check(&options, Timestamp::now()),
@@ -239,10 +122,6 @@ async fn config(listen: Option<String>) -> Result<Config, Problem> {
         Some(place) => Some(place.fetch(&session().await?).await?),
     };
     Config::read(&lookup, document.as_deref()).map_err(|faults| Problem::new(78, faults.to_string()))
-}
-
-async fn session() -> Result<Session, Problem> {
-    Session::load(None, Patience::default()).await.map_err(|e| Problem::new(78, e.to_string()))
 }
 
 /// The first problem stands for the tick; the decision log has them all.

@@ -5,16 +5,17 @@ mod reader;
 
 mod hints;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws::StoredToken;
 use jiff::{SignedDuration, Timestamp};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::decide::Policy;
 use crate::gap::ScalingMode;
 use crate::schedule::{Changes, Effective, Schedule};
-use crate::settings::{self, QueueSettings};
+use crate::settings::{self, Document, QueueSettings};
 use crate::sharing::FixedShare;
 use crate::shortage::Patience;
 pub use hints::HintSettings;
@@ -29,9 +30,52 @@ pub enum TokenSource {
     Stored(StoredToken),
 }
 
+impl TokenSource {
+    /// Is it the same token, from the same place?
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Given(one), Self::Given(other)) => one.expose_secret() == other.expose_secret(),
+            (Self::Stored(one), Self::Stored(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
 /// Everything the scaler is told.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Queue by queue.
+    pub queues: Vec<QueueConfig>,
+    /// Who changes desired capacity.
+    pub mode: ScalingMode,
+    /// Publish metrics to CloudWatch.
+    pub publish: bool,
+    /// From one publication to the next, at least.
+    pub publish_every: Duration,
+    /// The SSM parameter that tells instances that idle ones are kept; without one, that of the groups' stack.
+    pub keeps_parameter: Option<String>,
+    /// From one tick to the next.
+    pub interval: Duration,
+    /// How long one invocation of the Lambda function goes on ticking.
+    pub invocation: Duration,
+    /// Push hints, where they have a secret.
+    pub hints: Option<HintSettings>,
+}
+
+/// Queues that are read with one token at one endpoint.
+#[derive(Debug)]
+pub struct Source<'a> {
+    /// The endpoint.
+    pub endpoint: &'a str,
+    /// Where the token comes from.
+    pub token: &'a TokenSource,
+    /// The queues.
+    pub queues: Vec<&'a QueueConfig>,
+}
+
+/// What it is told of one queue.
+#[derive(Debug, Clone)]
+pub struct QueueConfig {
     /// Base URL of the agent API, without a slash at its end.
     pub endpoint: String,
     /// Where the token comes from.
@@ -52,20 +96,6 @@ pub struct Config {
     pub policy: Policy,
     /// When something else is wanted.
     pub schedule: Schedule,
-    /// Who changes desired capacity.
-    pub mode: ScalingMode,
-    /// Publish metrics to CloudWatch.
-    pub publish: bool,
-    /// From one publication to the next, at least.
-    pub publish_every: Duration,
-    /// The SSM parameter that tells instances that idle ones are kept.
-    pub keeps_parameter: Option<String>,
-    /// From one tick to the next.
-    pub interval: Duration,
-    /// How long one invocation of the Lambda function goes on ticking.
-    pub invocation: Duration,
-    /// Push hints, where they have a secret.
-    pub hints: Option<HintSettings>,
 }
 
 /// All faults of a configuration, one line each.
@@ -102,23 +132,59 @@ impl Config {
     /// Every missing or malformed setting, each in a line with its name.
     pub fn read(lookup: &dyn Fn(&str) -> Option<String>, document: Option<&str>) -> Result<Self, Faults> {
         let (document, mut faults) = document.map(settings::read).unwrap_or_default();
-        if document.queues.len() > 1 {
-            let count = document.queues.len();
-            faults.push(format!("settings: queues has {count} queues: this version serves one in a process"));
+        let Document { interval, metrics, queues } = document;
+        let several = queues.len() > 1;
+        let one = if queues.is_empty() { vec![QueueSettings::default()] } else { queues };
+        let queues = one.into_iter().map(|queue| {
+            let mut reader = Reader::new(lookup, &queue.path, several);
+            let config = QueueConfig::read(&mut reader, queue);
+            faults.append(&mut reader.faults);
+            config
+        });
+        let queues = queues.collect();
+        let mut reader = Reader::new(lookup, "", false);
+        if several {
+            reader.of_one_queue();
         }
-        let queue = document.queues.into_iter().next().unwrap_or_default();
-        let mut reader = Reader::new(lookup, &queue.path);
-        let config = Self::of_queue(&mut reader, queue, document.interval, document.metrics);
+        let config = Self {
+            queues,
+            mode: reader.parsed("SCALING_MODE", "direct or alarms", mode).unwrap_or_default(),
+            publish: reader.flag("CLOUDWATCH_METRICS", "metrics", metrics).unwrap_or(true),
+            publish_every: reader.duration("PUBLISH_EVERY", "", None, Duration::from_secs(60)),
+            keeps_parameter: reader.text("KEEPS_PARAMETER"),
+            hints: reader.hints(),
+            interval: reader.duration("LAMBDA_INTERVAL", "interval", interval, Duration::from_secs(10)),
+            invocation: reader.duration("LAMBDA_TIMEOUT", "", None, Duration::from_secs(50)),
+        };
+        if !config.mode.is_direct() && !config.publish {
+            let fault =
+                "SCALING_MODE is `alarms` and CLOUDWATCH_METRICS is false: alarms see nothing but metrics";
+            reader.faults.push(fault.to_owned());
+        }
         faults.append(&mut reader.faults);
+        // What holds for all queues was read for each.
+        let mut told = BTreeSet::new();
+        faults.retain(|fault| told.insert(fault.clone()));
         if faults.is_empty() { Ok(config) } else { Err(Faults(faults)) }
     }
 
-    fn of_queue(
-        reader: &mut Reader<'_>,
-        queue: QueueSettings,
-        interval: Option<Duration>,
-        metrics: Option<bool>,
-    ) -> Self {
+    /// The queues by the CI that has them.
+    #[must_use]
+    pub fn by_source(&self) -> Vec<Source<'_>> {
+        let mut sources: Vec<Source<'_>> = Vec::new();
+        for queue in &self.queues {
+            let QueueConfig { endpoint, token, .. } = queue;
+            match sources.iter_mut().find(|source| source.endpoint == endpoint && source.token.is(token)) {
+                Some(source) => source.queues.push(queue),
+                None => sources.push(Source { endpoint, token, queues: vec![queue] }),
+            }
+        }
+        sources
+    }
+}
+
+impl QueueConfig {
+    fn read(reader: &mut Reader<'_>, queue: QueueSettings) -> Self {
         let of_periods = |what: fn(&Changes) -> Option<u32>| -> Vec<(String, Option<u32>)> {
             let periods = queue.schedule.periods.iter().enumerate();
             let path = |index| format!("{}periods[{index}].max-instances", queue.path);
@@ -182,20 +248,8 @@ impl Config {
                 .unwrap_or_default(),
             policy,
             schedule: queue.schedule,
-            mode: reader.parsed("SCALING_MODE", "direct or alarms", mode).unwrap_or_default(),
-            publish: reader.flag("CLOUDWATCH_METRICS", "metrics", metrics).unwrap_or(true),
-            publish_every: reader.duration("PUBLISH_EVERY", "", None, Duration::from_secs(60)),
-            keeps_parameter: reader.text("KEEPS_PARAMETER"),
-            hints: reader.hints(),
-            interval: reader.duration("LAMBDA_INTERVAL", "interval", interval, Duration::from_secs(10)),
-            invocation: reader.duration("LAMBDA_TIMEOUT", "", None, Duration::from_secs(50)),
         };
         config.fits(&queue.path, &mut reader.faults);
-        if !config.mode.is_direct() && !config.publish {
-            let fault =
-                "SCALING_MODE is `alarms` and CLOUDWATCH_METRICS is false: alarms see nothing but metrics";
-            reader.faults.push(fault.to_owned());
-        }
         config
     }
 

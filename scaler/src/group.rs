@@ -18,14 +18,13 @@ const ACTIVITIES: i32 = 100;
 pub struct AutoScalingGroup {
     client: autoscaling::Client,
     name: String,
-    region: String,
 }
 
 impl AutoScalingGroup {
     /// The group `name` in the session's region.
     #[must_use]
     pub fn new(session: &Session, name: &str) -> Self {
-        Self { client: session.autoscaling(), name: name.to_owned(), region: session.region().to_owned() }
+        Self { client: session.autoscaling(), name: name.to_owned() }
     }
 
     /// Its last scaling activities, the newest first.
@@ -46,26 +45,6 @@ impl AutoScalingGroup {
 }
 
 impl Group for AutoScalingGroup {
-    async fn describe(&self) -> Result<Seen, Problem> {
-        let answer = self
-            .client
-            .describe_auto_scaling_groups()
-            .auto_scaling_group_names(&self.name)
-            .send()
-            .await
-            .map_err(|e| CallError::new(&e, "autoscaling:DescribeAutoScalingGroups", &self.name))?;
-        let group = answer.auto_scaling_groups().first().ok_or_else(|| {
-            Problem::new(
-                78,
-                format!(
-                    "group {} does not exist in {}: set ASG_NAME to a group of this account and region",
-                    self.name, self.region
-                ),
-            )
-        })?;
-        Ok(seen(group))
-    }
-
     async fn boots(&self) -> Result<Vec<Boot>, Problem> {
         Ok(boots(&self.activities().await?))
     }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use agent_api::client::ApiError;
-use agent_api::metrics::{MetricsClient, QueueAnswer};
+use agent_api::metrics::{self, AllAnswer, AllMetrics, MetricsClient, QueueAnswer, QueueMetrics};
 use aws::{Session, StoredTokenError};
+use futures::StreamExt as _;
 use tokio::sync::Mutex;
 
-use crate::config::{Config, TokenSource};
+use crate::config::TokenSource;
 use crate::decide::Jobs;
 use crate::ports::{Agents, Counts, JobCounts, Problem};
 
@@ -16,6 +17,9 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Tries in all, for faults that may pass.
 const TRIES: u32 = 2;
+
+/// Queues that are asked about by themselves at a time.
+const AT_A_TIME: usize = 8;
 
 /// Reads counts at Buildkite, or at anything that speaks its agent API.
 #[derive(Debug)]
@@ -28,13 +32,13 @@ pub struct BuildkiteJobCounts {
 }
 
 impl BuildkiteJobCounts {
-    /// Reads at the configured endpoint; the token is fetched with the first read.
+    /// Reads at this endpoint; the token is fetched with the first read.
     #[must_use]
-    pub fn new(config: &Config, session: &Session) -> Self {
+    pub fn new(endpoint: &str, token: &TokenSource, session: &Session) -> Self {
         Self {
-            endpoint: config.endpoint.clone(),
+            endpoint: endpoint.to_owned(),
             session: session.clone(),
-            source: config.token.clone(),
+            source: token.clone(),
             client: Mutex::new(None),
         }
     }
@@ -68,24 +72,18 @@ impl BuildkiteJobCounts {
         };
         Problem::new(code, format!("job counts of queue {queue} from {}: {error}: {todo}", self.endpoint))
     }
-}
 
-impl From<StoredTokenError> for Problem {
-    fn from(error: StoredTokenError) -> Self {
-        match error {
-            StoredTokenError::Call(error) => error.into(),
-            StoredTokenError::NoToken { .. } => Self::new(78, format!("agent token: {error}")),
-        }
-    }
-}
-
-impl JobCounts for BuildkiteJobCounts {
-    async fn read(&self, queue: &str) -> Result<Counts, Problem> {
+    /// The answer to a question about `queue`, with a second try where that may help.
+    async fn ask<T, A: Future<Output = Result<T, ApiError>>>(
+        &self,
+        queue: &str,
+        question: impl Fn(MetricsClient) -> A,
+    ) -> Result<T, Problem> {
         let mut tries = 1;
         loop {
             let (client, fresh) = self.client(queue).await?;
-            match client.queue(queue).await {
-                Ok(answer) => return Ok(counts(answer)),
+            match question(client).await {
+                Ok(answer) => return Ok(answer),
                 // The token may have been rotated since it was fetched; one that is fresh is simply wrong.
                 Err(error @ ApiError::Unauthorized { .. }) => {
                     *self.client.lock().await = None;
@@ -100,6 +98,55 @@ impl JobCounts for BuildkiteJobCounts {
             tries += 1;
         }
     }
+
+    /// Reads the counts of these queues, of several with one call. A queue that the answer does not list has no jobs, if
+    /// those of the listed ones are all that there are; else it is asked about by itself.
+    pub async fn read_each(&self, queues: &[&str]) -> Vec<Result<Counts, Problem>> {
+        if let [queue] = queues {
+            return vec![self.read(queue).await];
+        }
+        let named = queues.join(", ");
+        let answer = match self.ask(&named, |client| async move { client.all().await }).await {
+            Ok(answer) => answer,
+            Err(problem) => return queues.iter().map(|_| Err(problem.clone())).collect(),
+        };
+        let each = queues.iter().map(|queue| async {
+            match of_all(&answer, queue) {
+                Some(counts) => Ok(counts),
+                None => self.read(queue).await,
+            }
+        });
+        futures::stream::iter(each).buffered(AT_A_TIME).collect().await
+    }
+}
+
+impl From<StoredTokenError> for Problem {
+    fn from(error: StoredTokenError) -> Self {
+        match error {
+            StoredTokenError::Call(error) => error.into(),
+            StoredTokenError::NoToken { .. } => Self::new(78, format!("agent token: {error}")),
+        }
+    }
+}
+
+impl JobCounts for BuildkiteJobCounts {
+    async fn read(&self, queue: &str) -> Result<Counts, Problem> {
+        self.ask(queue, |client| async move { client.queue(queue).await }).await.map(counts)
+    }
+}
+
+/// What an answer about all queues says of one; none where it does not tell.
+fn of_all(answer: &AllAnswer, queue: &str) -> Option<Counts> {
+    let AllMetrics { jobs, agents, organization } = &answer.metrics;
+    let listed = || jobs.queues.values().fold(0u64, |sum, jobs| sum.saturating_add(jobs.total));
+    let jobs = match jobs.queues.get(queue) {
+        Some(jobs) => *jobs,
+        None if listed() == jobs.total.total => metrics::Jobs::default(),
+        None => return None,
+    };
+    let agents = agents.queues.get(queue).copied().unwrap_or_default();
+    let metrics = QueueMetrics { jobs, agents, organization: organization.clone() };
+    Some(counts(QueueAnswer { metrics, poll_after: answer.poll_after }))
 }
 
 fn counts(answer: QueueAnswer) -> Counts {
@@ -115,5 +162,36 @@ fn counts(answer: QueueAnswer) -> Counts {
         agents: Agents { idle: metrics.agents.idle, busy: metrics.agents.busy, total: metrics.agents.total },
         expected: 0,
         poll_after,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(total: u64) -> AllAnswer {
+        let text = format!(
+            r#"{{"agents":{{"idle":1,"busy":2,"total":3,"queues":{{"linux":{{"idle":1,"busy":2,"total":3}}}}}},
+            "jobs":{{"scheduled":1,"running":2,"waiting":4,"total":{total},
+            "queues":{{"linux":{{"scheduled":1,"running":2,"waiting":0,"total":3}},
+            "mac":{{"scheduled":0,"running":0,"waiting":4,"total":4}}}}}},"organization":{{"slug":"acme"}}}}"#
+        );
+        AllAnswer { metrics: serde_json::from_str(&text).unwrap(), poll_after: Some(Duration::from_secs(9)) }
+    }
+
+    #[test]
+    fn a_queue_that_is_not_listed_has_no_jobs_only_if_the_others_have_them_all() {
+        let told = |total, queue| of_all(&answer(total), queue);
+        let linux = told(7, "linux").unwrap();
+        assert_eq!((linux.jobs.scheduled, linux.jobs.running, linux.unfinished), (1, 2, 3));
+        assert_eq!(
+            (linux.agents.busy, linux.organization.as_str(), linux.poll_after),
+            (2, "acme", Some(Duration::from_secs(9)))
+        );
+        let mac = told(7, "mac").unwrap();
+        assert_eq!((mac.jobs.waiting, mac.agents), (4, Agents::default()));
+        assert_eq!(told(7, "gone").unwrap().unfinished, 0);
+        assert_eq!(told(8, "gone"), None, "an eighth job is somewhere");
+        assert_eq!(told(8, "linux"), Some(linux), "what is listed is told");
     }
 }

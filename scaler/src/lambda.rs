@@ -3,35 +3,36 @@
 
 use std::time::Instant;
 
+use futures::future::join_all;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use jiff::Timestamp;
 
-use crate::cli::Scaler;
 use crate::config::Config;
 use crate::hint::desk::Taken;
 use crate::hint::function_url::{self, Request};
 use crate::pace;
 use crate::ports::Problem;
+use crate::scaler::{Scaler, Scalers};
 
 /// What a warm process keeps: connections, the token, when metrics were last published, and what hints announced.
 #[derive(Default)]
 struct Kept {
-    scaler: Option<Scaler>,
+    scalers: Option<Scalers>,
     /// When the last tick for a hint began.
     hinted: Option<Instant>,
 }
 
 impl Kept {
     /// Connecting is retried by the next invocation: a token that was missing at first may be there then.
-    async fn scaler(&mut self, config: &Config) -> Result<&mut Scaler, Diagnostic> {
-        let connected = match self.scaler.take() {
-            Some(scaler) => scaler,
-            None => Scaler::connect(config.clone()).await.map_err(|p| diagnostic(&p))?,
+    async fn scalers(&mut self, config: &Config) -> Result<&mut Scalers, Diagnostic> {
+        let connected = match self.scalers.take() {
+            Some(scalers) => scalers,
+            None => Scalers::connect(config).await.map_err(|p| diagnostic(&p))?,
         };
-        Ok(self.scaler.insert(connected))
+        Ok(self.scalers.insert(connected))
     }
 }
 
@@ -46,7 +47,7 @@ pub async fn serve(config: Config) -> Result<(), Problem> {
         let mut kept = kept.lock().await;
         match function_url::request(&event.payload) {
             Some(request) => hint(&mut kept, config, request).await,
-            None => invocation(kept.scaler(config).await?).await,
+            None => invocation(kept.scalers(config).await?, config).await,
         }
     }))
     .await
@@ -55,29 +56,35 @@ pub async fn serve(config: Config) -> Result<(), Problem> {
 
 /// Ticks until the next one would end after the invocation's time. A failed tick does not stop the others: the
 /// minute's remaining ticks may well succeed. But then the invocation fails, so that the alarm sees it.
-async fn invocation(scaler: &mut Scaler) -> Result<Value, Diagnostic> {
+async fn invocation(scalers: &mut Scalers, config: &Config) -> Result<Value, Diagnostic> {
+    let each = join_all(scalers.each.iter_mut().map(|scaler| ticks(scaler, config))).await;
+    let ticks: usize = each.iter().map(|(ticks, _)| ticks).sum();
+    let failure = each.into_iter().find_map(|(_, failure)| failure);
+    failure.map_or_else(|| Ok(json!({ "ticks": ticks })), |problem| Err(diagnostic(&problem)))
+}
+
+async fn ticks(scaler: &mut Scaler, config: &Config) -> (usize, Option<Problem>) {
     let began = Instant::now();
     let mut ticks = 0;
     let mut failure = None;
     loop {
-        let outcome = scaler.tick(false).await;
+        let ticked = scaler.tick(false).await;
         ticks += 1;
-        failure = failure.or(outcome.problems.into_iter().next());
-        let wait = pace::next_tick(scaler.config().interval, outcome.poll_after);
-        if began.elapsed() + wait >= scaler.config().invocation {
-            break;
+        failure = failure.or(ticked.problems.into_iter().next());
+        let wait = pace::next_tick(config.interval, ticked.poll_after);
+        if began.elapsed() + wait >= config.invocation {
+            return (ticks, failure);
         }
         tokio::time::sleep(wait).await;
     }
-    failure.map_or_else(|| Ok(json!({ "ticks": ticks })), |problem| Err(diagnostic(&problem)))
 }
 
 /// Ticks once for a genuine hint. While the schedule's invocation goes on, Lambda runs this one beside it: both come to
 /// the same numbers, and whoever is second finds nothing to do.
 async fn hint(kept: &mut Kept, config: &Config, request: Request) -> Result<Value, Diagnostic> {
     let hinted = kept.hinted;
-    let scaler = kept.scaler(config).await?;
-    let taken = match scaler.desk() {
+    let scalers = kept.scalers(config).await?;
+    let taken = match &scalers.desk {
         Some(desk) => desk.take(request.signature.as_deref(), &request.body, Timestamp::now()).await,
         None => Taken::Refused,
     };
@@ -86,9 +93,9 @@ async fn hint(kept: &mut Kept, config: &Config, request: Request) -> Result<Valu
             tokio::time::sleep(pace::after_hint(hinted.elapsed())).await;
         }
         let began = Instant::now();
-        let outcome = scaler.tick_unpublished().await;
+        let problems = scalers.tick_unpublished().await;
         kept.hinted = Some(began);
-        if let Some(problem) = outcome.problems.first() {
+        if let Some(problem) = problems.first() {
             return Err(diagnostic(problem));
         }
     }

@@ -7,10 +7,13 @@ use aws::cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 use aws::{CallError, Session, cloudwatch};
 use jiff::Timestamp;
 
-use crate::ports::{Counts, Metrics, Problem, Troubles};
+use crate::ports::{Counts, Metrics, Problem, Publication, Troubles};
 
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "Buildkite";
+
+/// Data in one call: of the 1,000 that AWS takes and the 1 MB, which their names may fill sooner.
+const MOST_DATA: usize = 500;
 
 /// Publishes to CloudWatch.
 #[derive(Debug, Clone)]
@@ -25,26 +28,23 @@ impl CloudWatchMetrics {
     pub fn new(session: &Session, valid_for: Duration) -> Self {
         Self { client: session.cloudwatch(), valid_for }
     }
+
+    fn of_queue(&self, told: &Publication, at: Timestamp) -> Vec<MetricDatum> {
+        let mut data = data(&told.queue, &told.counts, told.troubles, at);
+        data.extend(told.gaps.iter().flat_map(|(group, gap)| gap_of(group, *gap, at, self.valid_for)));
+        data
+    }
 }
 
 impl Metrics for CloudWatchMetrics {
-    async fn publish(
-        &self,
-        queue: &str,
-        counts: &Counts,
-        troubles: Troubles,
-        gaps: &[(String, i64)],
-        at: Timestamp,
-    ) -> Result<(), Problem> {
-        let mut data = data(queue, counts, troubles, at);
-        data.extend(gaps.iter().flat_map(|(group, gap)| gap_of(group, *gap, at, self.valid_for)));
-        self.client
-            .put_metric_data()
-            .namespace(NAMESPACE)
-            .set_metric_data(Some(data))
-            .send()
-            .await
-            .map_err(|e| CallError::new(&e, "cloudwatch:PutMetricData", format!("namespace {NAMESPACE}")))?;
+    async fn publish(&self, queues: &[Publication], at: Timestamp) -> Result<(), Problem> {
+        let data: Vec<MetricDatum> = queues.iter().flat_map(|queue| self.of_queue(queue, at)).collect();
+        for data in data.chunks(MOST_DATA) {
+            let call =
+                self.client.put_metric_data().namespace(NAMESPACE).set_metric_data(Some(data.to_vec()));
+            let namespace = || format!("namespace {NAMESPACE}");
+            call.send().await.map_err(|e| CallError::new(&e, "cloudwatch:PutMetricData", namespace()))?;
+        }
         Ok(())
     }
 }

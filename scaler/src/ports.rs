@@ -69,20 +69,20 @@ pub trait JobCounts {
     fn read(&self, queue: &str) -> impl Future<Output = Result<Counts, Problem>> + Send;
 }
 
-/// The Auto Scaling group.
+/// What is done with one Auto Scaling group.
 pub trait Group {
-    /// Limits, desired capacity and instances.
-    fn describe(&self) -> impl Future<Output = Result<Seen, Problem>> + Send;
     /// How its last boots ended, the last to end first.
     fn boots(&self) -> impl Future<Output = Result<Vec<Boot>, Problem>> + Send;
     /// Sets desired capacity.
     fn set_desired(&self, desired: u32) -> impl Future<Output = Result<(), Problem>> + Send;
 }
 
-/// The groups on a queue, this stack's and others'.
-pub trait QueueGroups {
-    /// All groups of this account and region that are tagged with the queue.
-    fn tagged(&self, queue: &str) -> impl Future<Output = Result<Vec<TaggedGroup>, Problem>> + Send;
+/// Auto Scaling groups of this account and region, described many at a time.
+pub trait Groups {
+    /// All groups that are tagged with one of these queues, anybody's.
+    fn tagged(&self, queues: &[String]) -> impl Future<Output = Result<Vec<TaggedGroup>, Problem>> + Send;
+    /// Limits, desired capacity and instances of the groups with these names, in their order.
+    fn named(&self, names: &[String]) -> impl Future<Output = Vec<Result<Seen, Problem>>> + Send;
 }
 
 /// What troubles the groups of a queue; nothing when all is well.
@@ -96,15 +96,25 @@ pub struct Troubles {
     pub phantom_instances: u64,
 }
 
+/// What is published of one queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// The queue.
+    pub queue: String,
+    /// Its counts.
+    pub counts: Counts,
+    /// What troubles its groups.
+    pub troubles: Troubles,
+    /// In alarms mode the gap of each group.
+    pub gaps: Vec<(String, i64)>,
+}
+
 /// Where metrics go.
 pub trait Metrics {
-    /// Publishes the counts of one queue at one time, what troubles its groups, and in alarms mode the gap of each.
+    /// Publishes what was seen of these queues at one time.
     fn publish(
         &self,
-        queue: &str,
-        counts: &Counts,
-        troubles: Troubles,
-        gaps: &[(String, i64)],
+        queues: &[Publication],
         at: Timestamp,
     ) -> impl Future<Output = Result<(), Problem>> + Send;
 }

@@ -16,6 +16,8 @@ use crate::shortage::{Patience, Shortage};
 pub struct TaggedGroup {
     /// Its name.
     pub name: String,
+    /// The queue.
+    pub queue: String,
     /// The stack that it belongs to; a group without a stack stands for itself.
     pub stack: Option<String>,
     /// The stack's standing.

@@ -1,36 +1,31 @@
-//! One tick: observe jobs and group, decide, apply, publish, and say why.
+//! One tick: observe jobs and groups, decide, apply, publish, and say why.
 
+mod decision;
 pub mod fake_group;
+mod look;
+mod rest;
 
+use std::future::Future;
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
 
-use crate::brake::{Brake, Failing, Seen};
-use crate::decide::{Capacity, Jobs, Plan, Policy, Step};
+use crate::brake::{Brake, Seen};
+use crate::decide::{Plan, Policy, Step};
 use crate::gap::ScalingMode;
 use crate::phantom::BootWatch;
-use crate::ports::{Agents, Group, JobCounts, Metrics, Problem, QueueGroups, Troubles};
-use crate::record::{GroupSeen, Inputs, Known, Moved, Record, Wanted};
-use crate::sharing::{FixedShare, Memory, Sharing};
+use crate::ports::{Counts, Group, Groups, Metrics, Problem, Publication, Troubles};
+use crate::record::{Inputs, Moved, Record, Wanted};
+use crate::sharing::{FixedShare, Memory};
 use crate::shortage::{Patience, Shortage};
+use decision::Came;
+pub use decision::Decision;
+use look::{Found, look};
 
-/// Other stacks on the queue: where they are found, and what is remembered of them from tick to tick.
-#[derive(Debug)]
-pub struct Others<Q> {
-    /// Where they are found.
-    pub groups: Q,
-    /// What is remembered of them.
-    pub memory: Memory,
-}
-
-impl<Q: QueueGroups> Others<Q> {
-    /// Nothing is known of them yet.
-    pub fn new(groups: Q) -> Self {
-        Self { groups, memory: Memory::new() }
-    }
-}
+/// Queues whose groups are set at a time.
+const AT_A_TIME: usize = 16;
 
 /// What one tick is asked to do.
 #[derive(Debug, Clone)]
@@ -101,60 +96,65 @@ impl<G> Kept<G> {
     }
 }
 
-/// A line of the decision log, of one group in one tick: what was seen, what was decided and why, what became of it.
-#[derive(Debug, Clone, Serialize)]
-pub struct Decision {
-    /// When the tick began.
-    pub at: Timestamp,
-    /// The queue.
-    pub queue: String,
-    /// The group.
-    pub group: String,
-    /// Nothing was changed because nothing was to be changed.
-    pub dry_run: bool,
-    /// The period of the schedule that holds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub period: Option<String>,
-    /// Jobs, when the CI answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jobs: Option<Jobs>,
-    /// Jobs that were announced and have not come.
-    #[serde(skip_serializing_if = "crate::record::is_none")]
-    pub announced: u32,
-    /// Agents, when the CI answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agents: Option<Agents>,
-    /// The group, when AWS answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub capacity: Option<Capacity>,
-    /// Boots that keep failing: the brake is on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub boots_failing: Option<Failing>,
-    /// Instances that jobs and buffer ask for, before the group's limits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub needed: Option<u32>,
-    /// What was decided; absent when something was unknown, which changes nothing.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub step: Option<Step>,
-    /// In alarms mode: what is published, so that the group's alarms bring the step about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gap: Option<i64>,
-    /// Why, for people.
-    pub reason: String,
-    /// Were metrics published?
-    pub published: bool,
-    /// Everything that failed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<String>,
+/// A queue's groups, the cheapest first, and what is remembered of the queue from tick to tick.
+#[derive(Debug)]
+pub struct Served<G> {
+    /// The groups.
+    pub groups: Vec<Kept<G>>,
+    /// Of the other stacks on the queue.
+    memory: Memory,
+    /// What the last look found, where that left nothing to do.
+    at_rest: Option<Inputs>,
+    /// The stack that the groups are of, by their tags.
+    stack: Option<String>,
 }
 
-/// Outcome of a tick: what goes on record, what failed, and what the CI asked for.
+impl<G> Served<G> {
+    /// A queue of which nothing is known yet.
+    #[must_use]
+    pub fn new(groups: Vec<Kept<G>>) -> Self {
+        Self { groups, memory: Memory::new(), at_rest: None, stack: None }
+    }
+
+    /// The next tick looks at its groups, whatever its jobs are: something was heard of it.
+    pub fn wake(&mut self) {
+        self.at_rest = None;
+    }
+
+    /// The stack that its groups are of, if they are tagged and were looked at.
+    #[must_use]
+    pub fn stack(&self) -> Option<&str> {
+        self.stack.as_deref()
+    }
+}
+
+/// Queues that are served together, in one tick.
+#[derive(Debug)]
+pub struct Service<G> {
+    /// The queues.
+    pub queues: Vec<Served<G>>,
+    /// When all groups were looked at.
+    looked: Option<Timestamp>,
+    any_untagged: bool,
+}
+
+impl<G> Service<G> {
+    /// Queues of which nothing is known yet.
+    #[must_use]
+    pub fn new(queues: Vec<Served<G>>) -> Self {
+        Self { queues, looked: None, any_untagged: false }
+    }
+}
+
+/// Outcome of a tick for one queue: what goes on record, what failed, and what the CI asked for.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// For the decision log: one for each group.
     pub decisions: Vec<Decision>,
     /// The whole tick, to be told and replayed; none where it was quiet.
     pub record: Option<Record>,
+    /// Were the groups looked at?
+    pub looked: bool,
     /// Were metrics published?
     pub published: bool,
     /// Empty when all went well.
@@ -165,147 +165,145 @@ pub struct Outcome {
     pub keeps_idle: bool,
 }
 
-/// Runs one tick. An unknown (jobs or any of the groups) means no step at all; a failed publication does not stop the
-/// steps.
-pub async fn tick<J: JobCounts, G: Group, Q: QueueGroups, M: Metrics>(
-    order: &Order,
-    jobs: &J,
-    groups: &mut [Kept<G>],
-    others: &mut Others<Q>,
+/// What a tick has come to for one queue.
+struct Decided {
+    counts: Option<Counts>,
+    inputs: Inputs,
+    plans: Vec<Option<Plan>>,
+    gaps: Vec<Option<i64>>,
+    moved: Vec<Moved>,
+    looked: bool,
+    published: bool,
+    problems: Vec<Problem>,
+}
+
+/// Runs one tick of all queues; `orders` and `counts` are in the order of the service's. An unknown (jobs or any of a
+/// queue's groups) means no step at all for that queue; a failed publication does not stop the steps. A queue
+/// [at rest](rest) is not looked at.
+pub async fn tick<G: Group, A: Groups, M: Metrics>(
+    orders: &[Order],
+    counts: impl Future<Output = Vec<Result<Counts, Problem>>>,
+    service: &mut Service<G>,
+    groups: &A,
     metrics: &M,
     at: Timestamp,
-) -> Outcome {
-    let (counts, tagged) = tokio::join!(jobs.read(&order.queue), others.groups.tagged(&order.queue));
-    // A stack's own groups are tagged, too: one call tells of all.
-    let told = |name: &str| tagged.as_ref().ok().and_then(|all| all.iter().find(|group| group.name == name));
-    let described = groups.iter().map(|kept| async {
-        match told(&kept.name) {
-            Some(group) => Ok(group.seen.clone()),
-            None => kept.group.describe().await,
-        }
-    });
-    let described = futures::future::join_all(described).await;
-    let mut problems = Vec::new();
-    let counts = counts.map_err(|p| problems.push(p)).ok();
-    let mut seen = Vec::with_capacity(groups.len());
-    let mut moved = Vec::with_capacity(groups.len());
-    for (kept, described) in groups.iter_mut().zip(described) {
-        let (known, came) = match described {
-            Ok(seen) => note(kept, seen, order, at, &mut problems).await,
-            Err(problem) => {
-                problems.push(problem);
-                (None, Moved::default())
+) -> Vec<Outcome> {
+    let all = service.queues.iter().map(|served| served.groups.len()).sum();
+    let whole = rest::is_due(service.looked, all, service.any_untagged, at);
+    let busy = |served: &Served<G>| whole || served.at_rest.is_none();
+    let busy: Vec<bool> = service.queues.iter().map(busy).collect();
+    let (counts, mut found) = tokio::join!(counts, look(orders, &service.queues, groups, &busy));
+    let woken = service.queues.iter().zip(orders.iter().zip(&counts));
+    let woken: Vec<bool> =
+        woken.map(|(served, (order, counts))| served.is_woken(order, counts, at)).collect();
+    if woken.contains(&true) {
+        let more = look(orders, &service.queues, groups, &woken).await;
+        found.iter_mut().zip(more).filter(|(_, more)| more.is_some()).for_each(|(found, more)| *found = more);
+    }
+    if whole {
+        let is_untagged = |found: &Option<Found>| found.as_ref().is_some_and(|found| found.any_untagged);
+        (service.looked, service.any_untagged) = (Some(at), found.iter().any(is_untagged));
+    }
+    let each = service.queues.iter_mut().zip(orders).zip(counts.into_iter().zip(found));
+    let each = each.map(|((served, order), (counts, found))| served.decide(order, counts, found, at));
+    let mut decided: Vec<Decided> = join_all(each).await;
+    apply(orders, &service.queues, &mut decided).await;
+    publish(orders, &service.queues, &mut decided, metrics, at).await;
+    orders.iter().zip(decided).map(|(order, decided)| decided.outcome(order)).collect()
+}
+
+impl<G: Group> Served<G> {
+    /// Is it at rest, and do its jobs now ask for something? What is unknown asks for nothing.
+    fn is_woken(&self, order: &Order, counts: &Result<Counts, Problem>, at: Timestamp) -> bool {
+        let Some((before, counts)) = self.at_rest.as_ref().zip(counts.as_ref().ok()) else { return false };
+        !rest::asks_nothing(&again(before, order, Some(counts), at))
+    }
+
+    async fn decide(
+        &mut self,
+        order: &Order,
+        counts: Result<Counts, Problem>,
+        found: Option<Found>,
+        at: Timestamp,
+    ) -> Decided {
+        let mut problems = Vec::new();
+        let looked = found.is_some();
+        let counts = counts.map_err(|problem| problems.push(problem)).ok();
+        let (inputs, moved) = match (found, &self.at_rest) {
+            (None, Some(before)) => {
+                (again(before, order, counts.as_ref(), at), vec![Moved::default(); self.groups.len()])
+            }
+            (found, _) => {
+                let (groups, sharing, moved) = self.note(order, found, at, &mut problems).await;
+                let (jobs, expected) = told(counts.as_ref());
+                let queue = order.queue.clone();
+                (Inputs { at, queue, wanted: order.wanted(), jobs, expected, groups, sharing }, moved)
             }
         };
-        seen.push(GroupSeen { name: kept.name.clone(), known });
-        moved.push(came);
-    }
-    let names: Vec<String> = groups.iter().map(|kept| kept.name.clone()).collect();
-    let sharing = match tagged {
-        Ok(tagged) => Sharing::of(&names, &tagged, &others.memory),
-        Err(problem) => {
-            problems.push(problem);
-            Sharing::Unknown
+        let plans = inputs.decide();
+        self.memory = inputs.remember().unwrap_or_else(|| std::mem::take(&mut self.memory));
+        if looked {
+            self.at_rest = rest::is_at_rest(&inputs, &plans).then(|| inputs.clone());
         }
-    };
-    let inputs = Inputs {
-        at,
-        queue: order.queue.clone(),
-        wanted: order.wanted(),
-        jobs: counts.as_ref().map(|counts| counts.jobs),
-        expected: counts.as_ref().map_or(0, |counts| counts.expected),
-        groups: seen,
-        sharing,
-    };
-    let plans = inputs.decide();
-    others.memory = inputs.remember().unwrap_or_else(|| std::mem::take(&mut others.memory));
-    let gaps = inputs.gaps(&plans);
-    if !order.dry_run && order.mode.is_direct() {
-        apply(groups, &plans, &mut problems).await;
+        let gaps = inputs.gaps(&plans);
+        Decided { counts, inputs, plans, gaps, moved, looked, published: false, problems }
     }
-    let mut published = false;
-    if let Some(counts) = counts.as_ref().filter(|_| order.publish && !order.dry_run) {
-        let failed = groups.iter().map(|kept| kept.brake.in_a_row()).max().unwrap_or(0);
-        let troubles = Troubles {
+
+    fn troubles(&self, inputs: &Inputs) -> Troubles {
+        let failed = self.groups.iter().map(|kept| kept.brake.in_a_row()).max().unwrap_or(0);
+        Troubles {
             boots_failing: failed as u64,
             capacity_short: inputs.capacity_short(),
             phantom_instances: inputs.phantoms(),
-        };
-        let named = groups.iter().zip(&gaps).filter_map(|(kept, gap)| Some((kept.name.clone(), (*gap)?)));
-        let named: Vec<(String, i64)> = named.collect();
-        match metrics.publish(&order.queue, counts, troubles, &named, at).await {
-            Ok(()) => published = true,
-            Err(problem) => problems.push(problem),
         }
     }
-    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    let decisions = inputs.groups.iter().zip(inputs.weighed()).zip(plans.iter().zip(gaps)).map(
-        |((group, capacity), (plan, gap))| {
-            let boots_failing = group.known.as_ref().and_then(|known| known.boots_failing.clone());
-            Decision {
-                at,
-                queue: order.queue.clone(),
-                group: group.name.clone(),
-                dry_run: order.dry_run,
-                period: order.period.clone(),
-                jobs: inputs.jobs,
-                announced: inputs.expected,
-                agents: counts.as_ref().map(|c| c.agents),
-                capacity,
-                boots_failing,
-                needed: plan.map(|p| p.needed),
-                step: plan.map(|p| p.step),
-                gap,
-                reason: reason(plan.as_ref()),
-                published,
-                problems: told.clone(),
-            }
-        },
-    );
-    let decisions = decisions.collect();
-    let record = Record::new(&inputs, &plans, moved, &told, order.dry_run);
-    let record = (!record.is_quiet()).then_some(record);
-    let keeps_idle = inputs.keep_idle(&plans);
-    let poll_after = counts.and_then(|counts| counts.poll_after);
-    Outcome { decisions, record, published, problems, poll_after, keeps_idle }
 }
 
-/// What was seen, with what is remembered of it, and which instances came or went. Boots that cannot be asked about
-/// leave the brake as it was: what is unknown neither stops a group nor sets a failing one free.
-async fn note<G: Group>(
-    kept: &mut Kept<G>,
-    seen: Seen,
-    order: &Order,
-    at: Timestamp,
-    problems: &mut Vec<Problem>,
-) -> (Option<Known>, Moved) {
-    if kept.brake.look(&seen, at) {
-        match kept.group.boots().await {
-            Ok(boots) => {
-                kept.boots.learn(&boots);
-                kept.brake.learn(boots, at);
-            }
-            Err(problem) => problems.push(problem),
-        }
+fn told(counts: Option<&Counts>) -> (Option<crate::decide::Jobs>, u32) {
+    (counts.map(|counts| counts.jobs), counts.map_or(0, |counts| counts.expected))
+}
+
+/// What was seen before, with the jobs and the wishes of now.
+fn again(before: &Inputs, order: &Order, counts: Option<&Counts>, at: Timestamp) -> Inputs {
+    let (jobs, expected) = told(counts);
+    Inputs { at, wanted: order.wanted(), jobs, expected, ..before.clone() }
+}
+
+impl Decided {
+    fn outcome(self, order: &Order) -> Outcome {
+        let Self { counts, inputs, plans, gaps, moved, looked, published, problems } = self;
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let came = Came {
+            order,
+            counts: counts.as_ref(),
+            inputs: &inputs,
+            plans: &plans,
+            gaps: &gaps,
+            published,
+            problems: &told,
+        };
+        let decisions = came.decisions();
+        let record = Record::new(&inputs, &plans, moved, &told, order.dry_run);
+        let record = (!record.is_quiet()).then_some(record);
+        let keeps_idle = inputs.keep_idle(&plans);
+        let poll_after = counts.and_then(|counts| counts.poll_after);
+        Outcome { decisions, record, looked, published, problems, poll_after, keeps_idle }
     }
-    kept.boots.look(&seen.booting, at);
-    let booting = seen.capacity.live.saturating_sub(seen.capacity.in_service);
-    let phantom = kept.boots.phantoms(at).min(booting);
-    let known = Known {
-        capacity: Capacity { phantom, ..seen.capacity },
-        boot_budget: (phantom > 0).then(|| kept.boots.budget()),
-        shortage: kept.shortage,
-        boots_failing: kept.brake.failing(order.probe_after),
-    };
-    kept.shortage = known.weigh(order.patience, at).1;
-    // After a start of the program nobody knows what came meanwhile.
-    let moved = kept.seen.as_ref().map(|before| Moved::between(before, &seen)).unwrap_or_default();
-    kept.seen = Some(seen);
-    (Some(known), moved)
+}
+
+/// Sets what was decided, some queues at a time.
+async fn apply<G: Group>(orders: &[Order], queues: &[Served<G>], decided: &mut [Decided]) {
+    let each = orders.iter().zip(queues).zip(decided);
+    let each = each.filter(|((order, _), _)| !order.dry_run && order.mode.is_direct());
+    futures::stream::iter(each)
+        .for_each_concurrent(AT_A_TIME, |((_, served), decided)| {
+            set(&served.groups, &decided.plans, &mut decided.problems)
+        })
+        .await;
 }
 
 /// Growth comes first: what one group cannot launch, another one has then been asked for.
-async fn apply<G: Group>(groups: &[Kept<G>], plans: &[Option<Plan>], problems: &mut Vec<Problem>) {
+async fn set<G: Group>(groups: &[Kept<G>], plans: &[Option<Plan>], problems: &mut Vec<Problem>) {
     for growth in [true, false] {
         for (kept, plan) in groups.iter().zip(plans) {
             let Some(plan) = plan.filter(|plan| matches!(plan.step, Step::ScaleOut { .. }) == growth) else {
@@ -320,8 +318,33 @@ async fn apply<G: Group>(groups: &[Kept<G>], plans: &[Option<Plan>], problems: &
     }
 }
 
-fn reason(plan: Option<&Plan>) -> String {
-    plan.map_or_else(|| "unknown is not zero: nothing is changed".to_owned(), |plan| plan.reason.to_string())
+/// Publishes what is known of all queues whose turn it is.
+async fn publish<G: Group, M: Metrics>(
+    orders: &[Order],
+    queues: &[Served<G>],
+    decided: &mut [Decided],
+    metrics: &M,
+    at: Timestamp,
+) {
+    let mut publications = Vec::new();
+    for ((order, served), decided) in orders.iter().zip(queues).zip(decided.iter_mut()) {
+        let due = order.publish && !order.dry_run;
+        let Some(counts) = decided.counts.clone().filter(|_| due) else { continue };
+        let named = served.groups.iter().zip(&decided.gaps);
+        let gaps = named.filter_map(|(kept, gap)| Some((kept.name.clone(), (*gap)?))).collect();
+        let troubles = served.troubles(&decided.inputs);
+        publications.push(Publication { queue: order.queue.clone(), counts, troubles, gaps });
+        decided.published = true;
+    }
+    if publications.is_empty() {
+        return;
+    }
+    if let Err(problem) = metrics.publish(&publications, at).await {
+        for decided in decided.iter_mut().filter(|decided| decided.published) {
+            decided.published = false;
+            decided.problems.push(problem.clone());
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,7 @@
 //! Job counts as the scaler sees them: `BuildkiteJobCounts` before the real build-server.
 
-use std::collections::BTreeMap;
-
 use lab::build_server::BuildServer;
-use scaler::config::Config;
+use scaler::config::TokenSource;
 use scaler::job_counts::BuildkiteJobCounts;
 use scaler::ports::{Agents, JobCounts};
 use secrecy::ExposeSecret;
@@ -17,15 +15,8 @@ async fn server(folder: &tempfile::TempDir) -> BuildServer {
 
 /// The adapter at this server, with this token.
 async fn counts_at(server: &BuildServer, token: &str) -> BuildkiteJobCounts {
-    let settings = BTreeMap::from([
-        ("BUILDKITE_AGENT_ENDPOINT", server.agent_endpoint()),
-        ("BUILDKITE_AGENT_TOKEN", token.to_owned()),
-        ("BUILDKITE_QUEUE", "default".to_owned()),
-        ("ASG_NAME", "g".to_owned()),
-    ]);
-    let config = Config::read(&|name| settings.get(name).cloned(), None).unwrap();
     let session = aws::Session::at("http://127.0.0.1:9", "us-east-1", "key", &"secret".into(), None).await;
-    BuildkiteJobCounts::new(&config, &session)
+    BuildkiteJobCounts::new(&server.agent_endpoint(), &TokenSource::Given(token.to_owned().into()), &session)
 }
 
 async fn queue(server: &BuildServer, queue: &str, jobs: usize) {
@@ -54,6 +45,12 @@ async fn counts_follow_queued_jobs_of_their_queue() {
     queue(&server, "other", 2).await;
     assert_eq!(counts.read("default").await.unwrap().jobs.scheduled, 4);
     assert_eq!(counts.read("other").await.unwrap().jobs.scheduled, 2);
+    let names = ["other", "nobody's", "default"];
+    let all: Vec<_> = counts.read_each(&names).await.into_iter().map(Result::unwrap).collect();
+    for (name, told) in names.iter().zip(&all) {
+        assert_eq!(*told, counts.read(name).await.unwrap(), "{name}: one call for all says the same");
+    }
+    assert_eq!(all.iter().map(|told| told.jobs.scheduled).collect::<Vec<_>>(), [2, 0, 4]);
     server.stop().await.unwrap();
 }
 
@@ -70,4 +67,6 @@ async fn a_wrong_token_is_denied_and_a_stopped_server_is_unreachable() {
     let counts = counts_at(&server, server.registration_token().expose_secret()).await;
     server.stop().await.unwrap();
     assert_eq!(counts.read("default").await.unwrap_err().code, 69);
+    let problems = counts.read_each(&["default", "other"]).await;
+    assert!(problems.iter().all(|problem| problem.as_ref().is_err_and(|p| p.code == 69)), "{problems:?}");
 }

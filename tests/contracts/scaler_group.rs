@@ -1,35 +1,40 @@
 //! The group as the scaler sees it: `FakeGroup` and `AutoScalingGroup`.
 
 use lab::group::model::Lifecycle;
+use scaler::brake::Seen;
 use scaler::decide::Capacity;
 use scaler::group::AutoScalingGroup;
-use scaler::ports::Group;
-use scaler::tick::fake_group::FakeGroup;
+use scaler::groups::AutoScalingGroups;
+use scaler::ports::{Group, Groups, Problem};
+use scaler::tick::fake_group::{FakeGroup, FakeGroups};
 
 use crate::quiet_group::{GROUP, QuietGroup};
 
 /// Makes empty groups.
 trait Stage {
     type Group: Group;
+    type Groups: Groups;
 
     /// A group with these limits whose desired capacity is its minimum.
-    async fn group(&mut self, min: u32, max: u32) -> Self::Group;
+    async fn group(&mut self, min: u32, max: u32) -> (Self::Group, Self::Groups);
 
     /// The name of a group that does not exist.
-    async fn absent(&mut self) -> Self::Group;
+    async fn absent(&mut self) -> (Self::Group, Self::Groups);
 }
 
 struct Doubles;
 
 impl Stage for Doubles {
     type Group = FakeGroup;
+    type Groups = FakeGroups;
 
-    async fn group(&mut self, min: u32, max: u32) -> FakeGroup {
-        FakeGroup::new(GROUP, Some(Capacity { min, max, desired: min, ..Capacity::default() }))
+    async fn group(&mut self, min: u32, max: u32) -> (FakeGroup, FakeGroups) {
+        let group = FakeGroup::new(GROUP, Some(Capacity { min, max, desired: min, ..Capacity::default() }));
+        (group.clone(), FakeGroups { groups: vec![group], tagged: false })
     }
 
-    async fn absent(&mut self) -> FakeGroup {
-        FakeGroup::new("no-such-group", None)
+    async fn absent(&mut self) -> (FakeGroup, FakeGroups) {
+        (FakeGroup::new("no-such-group", None), FakeGroups::default())
     }
 }
 
@@ -37,52 +42,59 @@ impl Stage for Doubles {
 struct Lab(Vec<QuietGroup>);
 
 impl Lab {
-    async fn named(&mut self, name: &str, min: u32, max: u32) -> AutoScalingGroup {
+    async fn named(&mut self, name: &str, min: u32, max: u32) -> (AutoScalingGroup, AutoScalingGroups) {
         let lab = QuietGroup::start(min, max, false).await;
-        let group = AutoScalingGroup::new(&lab.session().await, name);
+        let session = lab.session().await;
         self.0.push(lab);
-        group
+        (AutoScalingGroup::new(&session, name), AutoScalingGroups::new(&session))
     }
 }
 
 impl Stage for Lab {
     type Group = AutoScalingGroup;
+    type Groups = AutoScalingGroups;
 
-    async fn group(&mut self, min: u32, max: u32) -> AutoScalingGroup {
+    async fn group(&mut self, min: u32, max: u32) -> (AutoScalingGroup, AutoScalingGroups) {
         self.named(GROUP, min, max).await
     }
 
-    async fn absent(&mut self) -> AutoScalingGroup {
+    async fn absent(&mut self) -> (AutoScalingGroup, AutoScalingGroups) {
         self.named("no-such-group", 0, 1).await
     }
 }
 
-async fn sizes(group: &impl Group) -> [u32; 3] {
-    let capacity = group.describe().await.unwrap().capacity;
+async fn seen(groups: &impl Groups, name: &str) -> Result<Seen, Problem> {
+    let mut each = groups.named(&[name.to_owned()]).await;
+    assert_eq!(each.len(), 1);
+    each.remove(0)
+}
+
+async fn sizes(groups: &impl Groups) -> [u32; 3] {
+    let capacity = seen(groups, GROUP).await.unwrap().capacity;
     [capacity.min, capacity.max, capacity.desired]
 }
 
 async fn what_is_set_is_described(mut stage: impl Stage) {
-    let group = stage.group(0, 3).await;
-    assert_eq!(sizes(&group).await, [0, 3, 0]);
+    let (group, groups) = stage.group(0, 3).await;
+    assert_eq!(sizes(&groups).await, [0, 3, 0]);
     for desired in [2, 2, 3, 0] {
         group.set_desired(desired).await.unwrap();
-        assert_eq!(sizes(&group).await, [0, 3, desired]);
+        assert_eq!(sizes(&groups).await, [0, 3, desired]);
     }
 }
 
 async fn outside_of_the_limits_is_refused(mut stage: impl Stage) {
-    let group = stage.group(1, 3).await;
+    let (group, groups) = stage.group(1, 3).await;
     for desired in [0, 4, u32::MAX] {
         let problem = group.set_desired(desired).await.unwrap_err();
         assert_eq!(problem.code, 1, "{problem}");
-        assert_eq!(sizes(&group).await, [1, 3, 1], "a refusal changes nothing");
+        assert_eq!(sizes(&groups).await, [1, 3, 1], "a refusal changes nothing");
     }
 }
 
 async fn an_absent_group_is_named(mut stage: impl Stage) {
-    let group = stage.absent().await;
-    let problem = group.describe().await.unwrap_err();
+    let (group, groups) = stage.absent().await;
+    let problem = seen(&groups, "no-such-group").await.unwrap_err();
     assert_eq!(problem.code, 78, "{problem}");
     assert!(problem.message.contains("no-such-group"), "{problem}");
     let problem = group.set_desired(1).await.unwrap_err();
@@ -90,7 +102,7 @@ async fn an_absent_group_is_named(mut stage: impl Stage) {
 }
 
 async fn a_new_group_has_no_boots(mut stage: impl Stage) {
-    assert_eq!(stage.group(0, 3).await.boots().await.unwrap(), []);
+    assert_eq!(stage.group(0, 3).await.0.boots().await.unwrap(), []);
 }
 
 /// What only the adapter has: the activities of instances that got ready, of one that was given up, of one that said
@@ -100,6 +112,7 @@ async fn boots_are_told_by_the_activities_of_the_group() {
     let mut stage = Lab::default();
     let lab = QuietGroup::start(0, 3, true).await;
     let group = AutoScalingGroup::new(&lab.session().await, GROUP);
+    let groups = AutoScalingGroups::new(&lab.session().await);
     stage.0.push(lab);
     let lab = &stage.0[0];
     let client = lab.session().await.autoscaling();
@@ -108,8 +121,8 @@ async fn boots_are_told_by_the_activities_of_the_group() {
         g.members.iter().filter(|m| m.lifecycle == Lifecycle::PendingWait).count() == 2
     };
     let ids: Vec<String> = lab.until(held).await.members.iter().map(|m| m.id.clone()).collect();
-    let seen = group.describe().await.unwrap();
-    assert_eq!((seen.booting.len(), seen.serving.len(), group.boots().await.unwrap().len()), (2, 0, 0));
+    let told = seen(&groups, GROUP).await.unwrap();
+    assert_eq!((told.booting.len(), told.serving.len(), group.boots().await.unwrap().len()), (2, 0, 0));
     group.set_desired(1).await.unwrap();
     for (id, result) in ids.iter().zip(["ABANDON", "CONTINUE"]) {
         let call = client.complete_lifecycle_action().auto_scaling_group_name(GROUP).instance_id(id);
@@ -134,21 +147,21 @@ async fn boots_are_told_by_the_activities_of_the_group() {
 #[tokio::test]
 async fn instances_in_service_are_held_while_they_are_protected() {
     let mut stage = Lab::default();
-    let group = stage.group(0, 3).await;
+    let (group, groups) = stage.group(0, 3).await;
     group.set_desired(2).await.unwrap();
     let lab = &stage.0[0];
     let members = lab.until(|g| g.in_service() == 2).await.members;
     let held =
         Capacity { min: 0, max: 3, desired: 2, live: 2, in_service: 2, held: 2, ..Capacity::default() };
-    let seen = group.describe().await.unwrap();
-    assert_eq!(seen.capacity, held);
-    assert_eq!(seen.launches_from.as_deref(), Some("lt-1:1"), "in the mixed instances policy");
-    assert_eq!(seen.serving, members.iter().map(|m| m.id.clone()).collect());
-    assert!(seen.booting.is_empty());
+    let told = seen(&groups, GROUP).await.unwrap();
+    assert_eq!(told.capacity, held);
+    assert_eq!(told.launches_from.as_deref(), Some("lt-1:1"), "in the mixed instances policy");
+    assert_eq!(told.serving, members.iter().map(|m| m.id.clone()).collect());
+    assert!(told.booting.is_empty());
     let call = lab.session().await.autoscaling().set_instance_protection().auto_scaling_group_name(GROUP);
     call.instance_ids(&members[0].id).protected_from_scale_in(false).send().await.unwrap();
-    let seen = group.describe().await.unwrap();
-    assert_eq!(seen.capacity, Capacity { held: 1, releasable: 1, ..held });
+    let told = seen(&groups, GROUP).await.unwrap();
+    assert_eq!(told.capacity, Capacity { held: 1, releasable: 1, ..held });
 }
 
 macro_rules! contract {

@@ -8,7 +8,7 @@ use lifecycle::boots::{Activity, Boot, boots};
 use scaler::allot::Standing;
 use scaler::brake::Seen;
 use scaler::decide::Capacity;
-use scaler::ports::{Metrics, Problem, Troubles};
+use scaler::ports::{Metrics, Problem, Publication};
 use scaler::sharing::TaggedGroup;
 
 /// How calls end.
@@ -114,15 +114,6 @@ impl Port {
 }
 
 impl scaler::ports::Group for Port {
-    async fn describe(&self) -> Result<Seen, Problem> {
-        let aws = self.lock();
-        match aws.calls {
-            Calls::Fail | Calls::LoseAnswers => Err(Problem::new(69, "AWS does not answer")),
-            Calls::Stale => Ok(seen(&aws.past[self.index])),
-            _ => Ok(seen(&aws.groups[self.index])),
-        }
-    }
-
     async fn boots(&self) -> Result<Vec<Boot>, Problem> {
         let aws = self.lock();
         if aws.calls == Calls::Fail {
@@ -170,8 +161,12 @@ pub struct Tagged {
     pub tags: Vec<Tag>,
 }
 
-impl scaler::ports::QueueGroups for Tagged {
-    async fn tagged(&self, _: &str) -> Result<Vec<TaggedGroup>, Problem> {
+impl scaler::ports::Groups for Tagged {
+    async fn named(&self, names: &[String]) -> Vec<Result<Seen, Problem>> {
+        names.iter().map(|name| Err(Problem::new(78, format!("group {name} is not tagged")))).collect()
+    }
+
+    async fn tagged(&self, queues: &[String]) -> Result<Vec<TaggedGroup>, Problem> {
         let aws = self.aws.lock().unwrap_or_else(PoisonError::into_inner);
         let groups = match aws.calls {
             Calls::Fail | Calls::LoseAnswers => return Err(Problem::new(69, "AWS does not answer")),
@@ -180,6 +175,7 @@ impl scaler::ports::QueueGroups for Tagged {
         };
         let told = self.tags.iter().map(|tag| TaggedGroup {
             name: tag.index.to_string(),
+            queue: queues.join(","),
             stack: Some(tag.stack.clone()),
             standing: tag.standing,
             agents: tag.agents,
@@ -238,14 +234,7 @@ fn activity(told: &lab::group::model::Activity) -> Activity {
 pub struct NoMetrics;
 
 impl Metrics for NoMetrics {
-    async fn publish(
-        &self,
-        _: &str,
-        _: &scaler::ports::Counts,
-        _: Troubles,
-        _: &[(String, i64)],
-        _: Timestamp,
-    ) -> Result<(), Problem> {
+    async fn publish(&self, _: &[Publication], _: Timestamp) -> Result<(), Problem> {
         Ok(())
     }
 }

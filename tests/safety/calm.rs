@@ -85,7 +85,7 @@ impl World {
     fn limit(&self, index: usize) -> u32 {
         let name = index.to_string();
         let failing = |scaler: &Scaler| {
-            let mut own = scaler.groups.iter().filter(|kept| kept.name == name);
+            let mut own = scaler.service.queues[0].groups.iter().filter(|kept| kept.name == name);
             own.any(|kept| kept.brake.in_a_row() >= FAILED_IN_A_ROW)
         };
         let group = &self.aws().groups[index];

@@ -13,9 +13,10 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use scaler::allot::Standing;
 use scaler::gap::ScalingMode;
+use scaler::ports::JobCounts as _;
 use scaler::sharing::FixedShare;
 use scaler::shortage::Patience;
-use scaler::tick::{Kept, Order, Others, tick};
+use scaler::tick::{Kept, Order, Served, Service, tick};
 
 use crate::aws::{Aws, Calls, NoMetrics, Port, Tag, Tagged, group};
 use crate::ci::{Api, Ci};
@@ -42,8 +43,8 @@ pub struct Stack {
 pub struct Scaler {
     /// The stack that it scales.
     pub stack: usize,
-    pub groups: Vec<Kept<Port>>,
-    pub others: Others<Tagged>,
+    pub service: Service<Port>,
+    groups: Tagged,
     next: Timestamp,
     /// How wrong its clock goes.
     skew: SignedDuration,
@@ -158,15 +159,15 @@ impl World {
             for _ in 0..world.rng.random_range(1..=3) {
                 let skew = seconds(world.rng.random_range(-90..=90));
                 let next = now + SignedDuration::from_millis(world.rng.random_range(0..10_000));
-                let (groups, others) = world.nothing_kept(stack);
-                world.scalers.push(Scaler { stack, groups, others, next, skew });
+                let (service, groups) = world.nothing_kept(stack);
+                world.scalers.push(Scaler { stack, service, groups, next, skew });
             }
         }
         world
     }
 
     /// What a scaler of this stack knows when it starts.
-    pub fn nothing_kept(&self, stack: usize) -> (Vec<Kept<Port>>, Others<Tagged>) {
+    pub fn nothing_kept(&self, stack: usize) -> (Service<Port>, Tagged) {
         let port = |index| Port { aws: Arc::clone(&self.aws), index };
         let groups = self.stacks[stack].groups.clone();
         let kept = groups.map(|index| Kept::new(index.to_string(), port(index))).collect();
@@ -180,14 +181,14 @@ impl World {
             };
             stack.groups.clone().map(tag)
         });
-        (kept, Others::new(Tagged { aws: Arc::clone(&self.aws), tags: tags.collect() }))
+        (Service::new(vec![Served::new(kept)]), Tagged { aws: Arc::clone(&self.aws), tags: tags.collect() })
     }
 
     /// A scaler forgets all that it knew.
     pub fn restart(&mut self, which: usize) {
-        let (groups, others) = self.nothing_kept(self.scalers[which].stack);
+        let (service, groups) = self.nothing_kept(self.scalers[which].stack);
         let scaler = &mut self.scalers[which];
-        (scaler.groups, scaler.others) = (groups, others);
+        (scaler.service, scaler.groups) = (service, groups);
     }
 
     /// The stack of a group.
@@ -265,9 +266,11 @@ impl World {
                 .sum::<u32>();
             let writes = lock(&self.aws).writes;
             let at = now + scaler.skew;
-            let ticked = tick(&stack.order, &api, &mut scaler.groups, &mut scaler.others, &NoMetrics, at)
-                .now_or_never();
-            let outcome = ticked.expect("no port waits");
+            let counts = async { vec![api.read("default").await] };
+            let orders = std::slice::from_ref(&stack.order);
+            let ticked =
+                tick(orders, counts, &mut scaler.service, &scaler.groups, &NoMetrics, at).now_or_never();
+            let outcome = ticked.and_then(|mut outcomes| outcomes.pop()).expect("no port waits");
             if outcome.keeps_idle {
                 lock(&self.aws).kept = Some(now);
             }

@@ -12,15 +12,53 @@ pub struct Reader<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     /// Where the queue's keys stand in the document.
     path: String,
+    /// Is it one of several queues?
+    of_several: bool,
     pub faults: Vec<String>,
 }
 
+/// Variables that say of one queue what its key says. Endpoint and token are not among them: what the environment says
+/// of those holds for all queues that have none of their own.
+const OF_ONE_QUEUE: [(&str, &str); 12] = [
+    ("ASG_NAME", "groups"),
+    ("BUILDKITE_QUEUE", "queue"),
+    ("AGENTS_PER_INSTANCE", "agents-per-instance"),
+    ("INSTANCE_BUFFER", "instance-buffer"),
+    ("MAX_INSTANCES", "max-instances"),
+    ("INCLUDE_WAITING", "include-waiting"),
+    ("DISABLE_SCALE_IN", "scale-in"),
+    ("DISABLE_SCALE_OUT", "scale-out"),
+    ("LAUNCH_PATIENCE", "launch-patience"),
+    ("SHORTAGE_RETRY_AFTER", "shortage-retry-after"),
+    ("PROBE_AFTER", "probe-after"),
+    ("QUEUE_SHARE", "share"),
+];
+
 impl<'a> Reader<'a> {
-    pub fn new(lookup: &'a dyn Fn(&str) -> Option<String>, path: &str) -> Self {
-        Self { lookup, path: path.to_owned(), faults: Vec::new() }
+    pub fn new(lookup: &'a dyn Fn(&str) -> Option<String>, path: &str, of_several: bool) -> Self {
+        Self { lookup, path: path.to_owned(), of_several, faults: Vec::new() }
+    }
+
+    /// With several queues, a variable that says something of one is a fault.
+    pub fn of_one_queue(&mut self) {
+        for (name, key) in OF_ONE_QUEUE {
+            if self.text(name).is_some() {
+                self.faults
+                    .push(format!("{name} is set, and settings: queues has several: give each its {key}"));
+            }
+        }
+        if self.text("KEEPS_PARAMETER").is_some() {
+            self.faults.push(
+                "KEEPS_PARAMETER is set, and settings: queues has several: each stack's is found by its groups' tags"
+                    .to_owned(),
+            );
+        }
     }
 
     pub fn text(&self, name: &str) -> Option<String> {
+        if self.of_several && OF_ONE_QUEUE.iter().any(|(of_one, _)| *of_one == name) {
+            return None;
+        }
         (self.lookup)(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
     }
 
@@ -43,6 +81,9 @@ impl<'a> Reader<'a> {
         keyed: Option<T>,
     ) -> Option<T> {
         let given = self.parsed(name, form, parse);
+        if self.of_several {
+            return keyed.or(given);
+        }
         if let (Some(given), Some(keyed)) = (&given, &keyed)
             && given != keyed
         {
@@ -101,7 +142,12 @@ impl<'a> Reader<'a> {
         let is_given = keyed.is_some();
         let groups = self.either("ASG_NAME", "names", names, "groups", keyed).unwrap_or_default();
         let different: std::collections::BTreeSet<&String> = groups.iter().collect();
-        if groups.is_empty() && !is_given {
+        if groups.is_empty() && !is_given && self.of_several {
+            self.faults.push(format!(
+                "settings: {}groups is not set: give the Auto Scaling groups' names, the cheapest first",
+                self.path
+            ));
+        } else if groups.is_empty() && !is_given {
             self.faults.push(
                 "ASG_NAME is not set: give the Auto Scaling group's name, or names with commas, the cheapest first"
                     .to_owned(),
@@ -114,6 +160,11 @@ impl<'a> Reader<'a> {
     }
 
     pub fn token(&mut self, keyed: Option<StoredToken>) -> TokenSource {
+        if self.of_several
+            && let Some(token) = keyed
+        {
+            return TokenSource::Stored(token);
+        }
         let given = self.text("BUILDKITE_AGENT_TOKEN").map(|t| TokenSource::Given(t.into()));
         let secret = self.text("BUILDKITE_AGENT_TOKEN_SECRET").map(StoredToken::SecretsManager);
         let parameter = self.text("BUILDKITE_AGENT_TOKEN_SSM_KEY").map(StoredToken::Parameter);

@@ -9,22 +9,30 @@ fn read_with(pairs: &[(&str, &str)], document: Option<&str>) -> Result<Config, F
     Config::read(&lookup, document)
 }
 
+fn only(config: Config) -> QueueConfig {
+    assert_eq!(config.queues.len(), 1);
+    config.queues.into_iter().next().unwrap()
+}
+
 #[test]
 fn a_minimal_environment_has_safe_defaults() {
-    let config = read(&[("ASG_NAME", "g"), ("BUILDKITE_AGENT_TOKEN", "t")]).unwrap();
+    let process = read(&[("ASG_NAME", "g"), ("BUILDKITE_AGENT_TOKEN", "t")]).unwrap();
+    let [config] = process.queues.as_slice() else { panic!("one queue") };
     assert_eq!(config.endpoint, "https://agent.buildkite.com/v3");
     assert_eq!((config.queue.as_str(), config.policy.agents_per_instance), ("default", 1));
-    assert!(config.policy.scale_in && config.policy.scale_out && config.publish);
+    assert!(config.policy.scale_in && config.policy.scale_out && process.publish);
     assert_eq!((config.groups.as_slice(), config.most), (&["g".to_owned()][..], u32::MAX));
     assert_eq!((config.patience.launch.as_secs(), config.patience.retry_after.as_secs()), (60, 600));
-    assert_eq!((config.probe_after.as_secs(), config.publish_every.as_secs()), (60, 60));
-    assert_eq!(config.mode, ScalingMode::Direct);
-    assert_eq!((config.interval.as_secs(), config.invocation.as_secs()), (10, 50));
+    assert_eq!((config.probe_after.as_secs(), process.publish_every.as_secs()), (60, 60));
+    assert_eq!(process.mode, ScalingMode::Direct);
+    assert_eq!((process.interval.as_secs(), process.invocation.as_secs()), (10, 50));
 }
 
 #[test]
 fn groups_are_named_in_order_and_once() {
-    let of = |names| read(&[("ASG_NAME", names), ("BUILDKITE_AGENT_TOKEN", "t")]).map(|config| config.groups);
+    let of = |names| {
+        read(&[("ASG_NAME", names), ("BUILDKITE_AGENT_TOKEN", "t")]).map(only).map(|config| config.groups)
+    };
     assert_eq!(of("ci-spot, ci-instances,").unwrap(), ["ci-spot", "ci-instances"]);
     assert!(of("ci,ci").unwrap_err().to_string().contains("ASG_NAME is `ci,ci`: a group stands there twice"));
 }
@@ -87,15 +95,17 @@ periods:
     when: '* 0-5 * * *'
     idle-instances: 0
 ";
-    let config = read_with(&MINIMAL, Some(document)).unwrap();
-    assert_eq!((config.queue.as_str(), config.most, config.publish), ("linux", 9, false));
-    assert_eq!((config.patience.launch.as_secs(), config.interval.as_secs()), (120, 5));
+    let process = read_with(&MINIMAL, Some(document)).unwrap();
+    assert_eq!((process.publish, process.interval.as_secs()), (false, 5));
+    let config = only(process);
+    assert_eq!((config.queue.as_str(), config.most), ("linux", 9));
+    assert_eq!(config.patience.launch.as_secs(), 120);
     let Policy { instance_buffer, idle_instances, scale_in, scale_out, .. } = config.policy;
     assert_eq!((instance_buffer, idle_instances, scale_in, scale_out), (2, 3, false, true));
     let night = config.effective_at("2026-11-23T03:00:00Z".parse().unwrap());
     assert_eq!((night.policy.idle_instances, night.period.as_deref()), (0, Some("night")));
     let own = "groups: [a, b]\ntoken: {parameter: /ci/token}\nendpoint: https://ci.example/v3/";
-    let config = read_with(&[], Some(own)).unwrap();
+    let config = only(read_with(&[], Some(own)).unwrap());
     assert_eq!((config.groups.len(), config.endpoint.as_str()), (2, "https://ci.example/v3"));
     assert!(matches!(config.token, TokenSource::Stored(StoredToken::Parameter(name)) if name == "/ci/token"));
 }
@@ -129,7 +139,7 @@ interval: 10
 metrics: true
 max-instances: 8
 ";
-    assert_eq!(read_with(&variables, Some(same)).unwrap().most, 8, "less than the stack allows");
+    assert_eq!(only(read_with(&variables, Some(same)).unwrap()).most, 8, "less than the stack allows");
     let otherwise = "
 queue: mac
 groups: [b, a]
@@ -169,5 +179,49 @@ periods:
 ";
     let told = read_with(&MINIMAL, Some(document)).unwrap_err().to_string();
     insta::assert_snapshot!(told);
-    assert!(read_with(&MINIMAL, Some("queues: [{queue: a}, {queue: b}]")).is_err());
+}
+
+const SEVERAL: &str = "
+interval: 2s
+queues:
+  - queue: linux
+    groups: [a, b]
+    idle-instances: 1
+  - queue: mac
+    groups: [c]
+    token: {parameter: /other/token}
+  - queue: linux
+    groups: [d]
+    endpoint: https://ci.example/v3
+  - queue: small
+    groups: [e]
+    max-instances: 3
+";
+
+#[test]
+fn several_queues_take_endpoint_and_token_from_the_environment_or_have_their_own() {
+    let config = read_with(&[("BUILDKITE_AGENT_TOKEN", "t")], Some(SEVERAL)).unwrap();
+    assert_eq!(config.interval.as_secs(), 2);
+    let sources = config.by_source();
+    let named = sources.iter().map(|source| {
+        let queues: Vec<String> = source.queues.iter().map(|queue| queue.groups.join("+")).collect();
+        (source.endpoint, queues.join(" "))
+    });
+    let buildkite = "https://agent.buildkite.com/v3";
+    let expected = [(buildkite, "a+b e"), (buildkite, "c"), ("https://ci.example/v3", "d")];
+    assert_eq!(named.collect::<Vec<_>>(), expected.map(|(endpoint, queues)| (endpoint, queues.to_owned())));
+    assert_eq!((config.queues[0].policy.idle_instances, config.queues[1].policy.idle_instances), (1, 0));
+    assert_eq!((config.queues[2].most, config.queues[3].most), (u32::MAX, 3));
+}
+
+#[test]
+fn with_several_queues_variables_of_one_are_faults() {
+    let variables = [
+        ("ASG_NAME", "g"),
+        ("AGENTS_PER_INSTANCE", "2"),
+        ("KEEPS_PARAMETER", "/tidemark/ci/scaler-keeps"),
+        ("BUILDKITE_AGENT_ENDPOINT", "ci.example"),
+    ];
+    let document = "queues: [{queue: a, groups: [a]}, {queue: b}]";
+    insta::assert_snapshot!(read_with(&variables, Some(document)).unwrap_err().to_string());
 }

@@ -3,18 +3,29 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 use super::heard::Heard;
 use super::secret::HintSecret;
-use super::{LONGEST_BODY, parse};
+use super::{Event, Hint, LONGEST_BODY, parse};
 use crate::ports::Problem;
 
-/// Takes hints for one queue.
+/// Takes hints for the queues of this process.
 #[derive(Debug)]
 pub struct Desk {
     secret: HintSecret,
-    queue: String,
-    heard: Arc<Heard>,
+    ears: Vec<Ear>,
+}
+
+/// Who listens to hints about a queue.
+#[derive(Debug, Clone)]
+pub struct Ear {
+    /// The queue.
+    pub queue: String,
+    /// What is announced goes here.
+    pub heard: Arc<Heard>,
+    /// Whoever looks after it is woken.
+    pub look: Arc<Notify>,
 }
 
 /// What became of a hint.
@@ -53,10 +64,10 @@ impl Taken {
 }
 
 impl Desk {
-    /// For jobs of `queue`; what is announced goes to `heard`.
+    /// For jobs of these queues.
     #[must_use]
-    pub fn new(secret: HintSecret, queue: &str, heard: Arc<Heard>) -> Self {
-        Self { secret, queue: queue.to_owned(), heard }
+    pub fn new(secret: HintSecret, ears: Vec<Ear>) -> Self {
+        Self { secret, ears }
     }
 
     /// Takes a webhook with this signature.
@@ -77,13 +88,23 @@ impl Desk {
         }
     }
 
+    fn hear(&self, hint: &Hint, now: Timestamp) -> Taken {
+        let mut taken = Taken::Nothing;
+        for Ear { queue, heard, look } in &self.ears {
+            let announced = heard.hear(hint, queue, now);
+            if hint.event == Event::BuildFinished || !hint.is_for(queue) {
+                continue;
+            }
+            look.notify_one();
+            let before = if let Taken::Look { announced } = taken { announced } else { 0 };
+            taken = Taken::Look { announced: before.saturating_add(announced) };
+        }
+        taken
+    }
+
     fn take_genuine(&self, body: &[u8], now: Timestamp) -> Taken {
         match parse(body) {
-            Ok(Some(hint)) => {
-                let announced = self.heard.hear(&hint, &self.queue, now);
-                let looks = hint.event != super::Event::BuildFinished && hint.is_for(&self.queue);
-                if looks { Taken::Look { announced } } else { Taken::Nothing }
-            }
+            Ok(Some(hint)) => self.hear(&hint, now),
             Ok(None) => Taken::Nothing,
             Err(error) => {
                 eprintln!("scaler: a hint is {error}");

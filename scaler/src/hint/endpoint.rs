@@ -15,7 +15,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::LONGEST_BODY;
 use super::desk::{Desk, Taken};
@@ -54,8 +54,8 @@ impl HintEndpoint {
         Ok(Self { listener, address })
     }
 
-    /// Serves until dropped; each hint to look for wakes `look`.
-    pub async fn serve(self, desk: Arc<Desk>, look: Arc<Notify>) -> Infallible {
+    /// Serves until dropped.
+    pub async fn serve(self, desk: Arc<Desk>) -> Infallible {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             // It is never closed.
@@ -65,19 +65,19 @@ impl HintEndpoint {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let (desk, look) = (Arc::clone(&desk), Arc::clone(&look));
+            let desk = Arc::clone(&desk);
             tokio::spawn(async move {
                 let _place = place;
-                let _ = tokio::time::timeout(PATIENCE, converse(stream, &desk, &look)).await;
+                let _ = tokio::time::timeout(PATIENCE, converse(stream, &desk)).await;
             });
         }
     }
 }
 
-async fn converse(stream: TcpStream, desk: &Desk, look: &Notify) {
+async fn converse(stream: TcpStream, desk: &Desk) {
     // The answer is one short write.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(request, desk, look).await) });
+    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(request, desk).await) });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
     http.max_buf_size(HEAD).max_headers(FIELDS);
@@ -85,7 +85,7 @@ async fn converse(stream: TcpStream, desk: &Desk, look: &Notify) {
     let _ = http.serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn answer(request: Request<Incoming>, desk: &Desk, look: &Notify) -> Response<Full<Bytes>> {
+async fn answer(request: Request<Incoming>, desk: &Desk) -> Response<Full<Bytes>> {
     if request.method() != Method::POST {
         return response(405, "{\"message\":\"POST a webhook\"}\n");
     }
@@ -100,9 +100,6 @@ async fn answer(request: Request<Incoming>, desk: &Desk, look: &Notify) -> Respo
             Err(_) => Taken::TooLarge,
         }
     };
-    if matches!(taken, Taken::Look { .. }) {
-        look.notify_one();
-    }
     let (status, body) = taken.answer();
     response(status, body)
 }

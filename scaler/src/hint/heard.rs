@@ -1,13 +1,13 @@
-//! What hints announced, kept from one tick to the next, and the job counts that come with it.
+//! What hints announced, kept from one tick to the next, and the part of it that job counts do not have yet.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use super::Hint;
+use super::{Event, Hint};
 use crate::fan_out::FanOut;
 use crate::forecast::{Forecast, LookAhead};
-use crate::ports::{Counts, JobCounts, Problem};
+use crate::ports::Counts;
 
 /// What was heard of one queue.
 #[derive(Debug, Default)]
@@ -20,6 +20,7 @@ pub struct Heard {
 struct Inside {
     fan_out: FanOut,
     forecast: Forecast,
+    is_news: bool,
 }
 
 impl Heard {
@@ -28,40 +29,25 @@ impl Heard {
         let mut inside = self.lock();
         let announced = inside.fan_out.hear(hint, queue, self.look_ahead.patience, now);
         inside.forecast.announce(announced, &self.look_ahead, now);
+        inside.is_news |= announced > 0 || (hint.event == Event::JobScheduled && hint.is_for(queue));
         announced
     }
 
-    /// Jobs to prepare for beyond those that are there.
-    fn expected(&self, unfinished: u64, now: Timestamp) -> u32 {
-        self.lock().forecast.note(unfinished, &self.look_ahead, now)
+    /// Takes note of what became of the announced jobs, and adds those that are still to come. What the source does not
+    /// know is not announced either.
+    pub fn expect(&self, counts: &mut Counts, now: Timestamp) {
+        let unfinished = counts.jobs.scheduled.saturating_add(counts.jobs.running);
+        counts.expected = self.lock().forecast.note(unfinished, &self.look_ahead, now);
+    }
+
+    /// Were jobs of the queue announced since this was asked the last time?
+    pub fn is_news(&self) -> bool {
+        std::mem::take(&mut self.lock().is_news)
     }
 
     /// Nothing panics while it holds the lock, and if it did, the data would be whole.
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Job counts with the jobs that hints announced. What the source does not know is not announced either.
-#[derive(Debug)]
-pub struct WithHints<J> {
-    counts: J,
-    heard: Arc<Heard>,
-}
-
-impl<J> WithHints<J> {
-    /// What `counts` says, and what was heard.
-    pub fn new(counts: J, heard: Arc<Heard>) -> Self {
-        Self { counts, heard }
-    }
-}
-
-impl<J: JobCounts + Sync> JobCounts for WithHints<J> {
-    async fn read(&self, queue: &str) -> Result<Counts, Problem> {
-        let counts = self.counts.read(queue).await?;
-        let unfinished = counts.jobs.scheduled.saturating_add(counts.jobs.running);
-        let expected = self.heard.expected(unfinished, Timestamp::now());
-        Ok(Counts { expected, ..counts })
     }
 }
 

@@ -15,6 +15,7 @@ fn launched(max: u32, count: u32) -> Capacity {
 
 fn tagged(name: &str, stack: Option<&str>, capacity: Capacity) -> TaggedGroup {
     TaggedGroup {
+        queue: "default".to_owned(),
         name: name.to_owned(),
         stack: stack.map(str::to_owned),
         standing: Standing::default(),

@@ -1,20 +1,22 @@
 //! A group in memory that refuses what AWS refuses: the double for tests of ticks. `tests/contracts` holds it and the
 //! adapter to one suite.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
+use crate::allot::Standing;
 use crate::brake::Seen;
 use crate::decide::Capacity;
-use crate::ports::{Group, Problem};
+use crate::ports::{Group, Groups, Problem};
+use crate::sharing::TaggedGroup;
 use lifecycle::boots::Boot;
 
-/// A group, or the lack of one.
-#[derive(Debug)]
+/// A group, or the lack of one. A clone is the same group.
+#[derive(Debug, Clone)]
 pub struct FakeGroup {
     name: String,
-    inside: Mutex<Inside>,
+    inside: Arc<Mutex<Inside>>,
 }
 
 #[derive(Debug)]
@@ -32,7 +34,13 @@ impl FakeGroup {
     pub fn new(name: impl Into<String>, capacity: Option<Capacity>) -> Self {
         let boots = Some(Vec::new());
         let inside = Inside { capacity, next_max: None, set: Vec::new(), version: 1, boots, asked: 0 };
-        Self { name: name.into(), inside: Mutex::new(inside) }
+        Self { name: name.into(), inside: Arc::new(Mutex::new(inside)) }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Somebody changes the maximum right after the group was described.
@@ -47,6 +55,13 @@ impl FakeGroup {
         if let Some(capacity) = &mut self.lock().capacity {
             let live = capacity.desired;
             *capacity = Capacity { live, in_service: live, held: live, releasable: 0, ..*capacity };
+        }
+    }
+
+    /// Somebody sets desired capacity.
+    pub fn set_by_hand(&self, desired: u32) {
+        if let Some(capacity) = &mut self.lock().capacity {
+            capacity.desired = desired;
         }
     }
 
@@ -84,8 +99,8 @@ impl FakeGroup {
     }
 }
 
-impl Group for FakeGroup {
-    async fn describe(&self) -> Result<Seen, Problem> {
+impl FakeGroup {
+    fn describe(&self) -> Result<Seen, Problem> {
         let mut inside = self.lock();
         let (seen, next_max) = (inside.capacity, inside.next_max);
         inside.capacity = seen.map(|now| Capacity { max: next_max.unwrap_or(now.max), ..now });
@@ -98,7 +113,42 @@ impl Group for FakeGroup {
             capacity,
         })
     }
+}
 
+/// Groups that are looked at together.
+#[derive(Debug, Clone, Default)]
+pub struct FakeGroups {
+    /// The groups.
+    pub groups: Vec<FakeGroup>,
+    /// Do they carry the tags of whatever queue is asked for?
+    pub tagged: bool,
+}
+
+impl Groups for FakeGroups {
+    async fn tagged(&self, queues: &[String]) -> Result<Vec<TaggedGroup>, Problem> {
+        let tagged = |group: &FakeGroup| {
+            Some(TaggedGroup {
+                name: group.name.clone(),
+                queue: queues.first()?.clone(),
+                stack: Some("own".to_owned()),
+                standing: Standing::default(),
+                agents: 1,
+                most: None,
+                seen: group.describe().ok()?,
+            })
+        };
+        Ok(self.groups.iter().filter(|_| self.tagged).filter_map(tagged).collect())
+    }
+
+    async fn named(&self, names: &[String]) -> Vec<Result<Seen, Problem>> {
+        let absent = |name: &String| Problem::new(78, format!("group {name} does not exist"));
+        let find =
+            |name: &String| self.groups.iter().find(|group| group.name == *name).ok_or_else(|| absent(name));
+        names.iter().map(|name| find(name)?.describe()).collect()
+    }
+}
+
+impl Group for FakeGroup {
     async fn boots(&self) -> Result<Vec<Boot>, Problem> {
         let mut inside = self.lock();
         inside.asked += 1;

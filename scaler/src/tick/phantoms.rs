@@ -1,38 +1,30 @@
 //! Instances that do not come up, tick by tick.
 
-use std::sync::Mutex;
-
 use jiff::Timestamp;
 
-use super::fake_group::FakeGroup;
-use super::tests::{FakeMetrics, FixedCounts, alone, counts, order};
-use super::{Kept, tick};
+use super::tests::{Stage, counts, order};
 use crate::decide::{Capacity, Reason};
 
 #[tokio::test]
 async fn what_boots_beyond_its_budget_gets_a_successor_is_published_and_told_once() {
     // Three needed, one in service.
     let group = Capacity { max: 9, desired: 3, live: 3, in_service: 1, held: 3, ..Capacity::default() };
-    let mut groups = [Kept::new("g", FakeGroup::new("g", Some(group)))];
-    let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
-    let second = |n| Timestamp::from_second(n).unwrap();
+    let mut stage = Stage::new(&[("g", Some(group))]);
     for ended in [-30, -20, -10] {
-        groups[0].group.booted("i-before", second(ended), None);
+        stage.groups[0].booted("i-before", Timestamp::from_second(ended).unwrap(), None);
     }
     let mut seen = Vec::new();
     for now in [0, 120, 121, 130, 140] {
         if now == 140 {
-            groups[0].group.launched();
+            stage.groups[0].launched();
         }
-        let outcome =
-            tick(&order(), &FixedCounts(Ok(counts(3))), &mut groups, &mut alone(), &metrics, second(now))
-                .await;
+        let outcome = stage.tick(&order(), Ok(counts(3)), now).await;
         assert_eq!(outcome.problems, []);
         if let Some(record) = &outcome.record {
             assert_eq!(record.replay(), Ok(()));
         }
         let plan = outcome.record.and_then(|record| record.plan[0]);
-        let phantoms = metrics.2.lock().unwrap().phantom_instances;
+        let phantoms = stage.troubles().phantom_instances;
         seen.push((phantoms, plan.map(|plan| (plan.target(), plan.reason))));
     }
     assert_eq!(

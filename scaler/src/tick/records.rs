@@ -1,12 +1,10 @@
 //! Whatever happens to a group from tick to tick: each change has its record, and each record replays.
 
-use std::sync::Mutex;
-
 use proptest::prelude::*;
 
-use super::fake_group::FakeGroup;
-use super::tests::{FakeMetrics, FixedCounts, alone, broken, counts, order};
+use super::tests::{Stage, broken, counts, order};
 use super::*;
+use crate::decide::Capacity;
 
 /// What happens before a tick.
 #[derive(Debug, Clone)]
@@ -26,32 +24,28 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn group(name: &str) -> Kept<FakeGroup> {
-    Kept::new(name, FakeGroup::new(name, Some(Capacity { max: 5, ..Capacity::default() })))
-}
-
 proptest! {
     #[test]
     fn every_change_has_a_record_and_every_record_replays(
         ticks in proptest::collection::vec((any_event(), proptest::option::weighted(0.9, 0u64..12), 1i64..200), 1..40)
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let mut groups = [group("ci-spot"), group("ci-instances")];
-        let metrics = FakeMetrics(Ok(()), Mutex::default(), Mutex::default(), Mutex::default());
+        let empty = Some(Capacity { max: 5, ..Capacity::default() });
+        let mut stage = Stage::new(&[("ci-spot", empty), ("ci-instances", empty)]);
         let mut second = 0;
         for (event, jobs, later) in ticks {
             second += later;
             let at = Timestamp::from_second(second).unwrap();
             match event {
                 Event::Nothing => {}
-                Event::Launched(place) => groups[place].group.launched(),
-                Event::BootFailed(place) => groups[place].group.booted("i-bad", at, Some("abandoned")),
-                Event::Updated(place) => groups[place].group.update(),
+                Event::Launched(place) => stage.groups[place].launched(),
+                Event::BootFailed(place) => stage.groups[place].booted("i-bad", at, Some("abandoned")),
+                Event::Updated(place) => stage.groups[place].update(),
             }
-            let before = groups.each_ref().map(|kept| kept.group.set().len());
-            let counts = FixedCounts(jobs.map(counts).ok_or_else(|| broken("no answer")));
-            let outcome = runtime.block_on(tick(&order(), &counts, &mut groups, &mut alone(), &metrics, at));
-            let set = [0, 1].map(|place| groups[place].group.set().split_off(before[place]));
+            let before = [0, 1].map(|place: usize| stage.groups[place].set().len());
+            let counts = jobs.map(counts).ok_or_else(|| broken("no answer"));
+            let outcome = runtime.block_on(stage.tick(&order(), counts, second));
+            let set = [0, 1].map(|place| stage.groups[place].set().split_off(before[place]));
             let Some(record) = outcome.record else {
                 prop_assert!(set.iter().all(Vec::is_empty), "a change without a record: {set:?}");
                 prop_assert!(outcome.problems.is_empty());

@@ -3,9 +3,11 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::hint::desk::Ear;
 use crate::hint::secret::{HintSecret, SecretSource};
 use crate::hint::signature::sign;
 use secrecy::SecretString;
+use tokio::sync::Notify;
 
 struct Served {
     address: SocketAddr,
@@ -18,10 +20,12 @@ async fn served() -> Served {
     let secret: SecretString = "webhook-secret".to_owned().into();
     let session = aws::Session::at("http://127.0.0.1:1", "us-east-1", "k", &secret, None).await;
     let hint_secret = HintSecret::new(SecretSource::Given(secret.clone()), &session);
-    let desk = Arc::new(Desk::new(hint_secret, "linux", Arc::default()));
+    let look = Arc::new(Notify::new());
+    let ear = Ear { queue: "linux".to_owned(), heard: Arc::default(), look: Arc::clone(&look) };
+    let desk = Arc::new(Desk::new(hint_secret, vec![ear]));
     let endpoint = HintEndpoint::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let (address, look) = (endpoint.address, Arc::new(Notify::new()));
-    let serving = tokio::spawn(endpoint.serve(desk, Arc::clone(&look)));
+    let address = endpoint.address;
+    let serving = tokio::spawn(endpoint.serve(desk));
     Served { address, look, secret, _serving: serving }
 }
 

@@ -1,0 +1,99 @@
+//! The line of the decision log.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Order;
+use crate::brake::Failing;
+use crate::decide::{Capacity, Jobs, Plan, Step};
+use crate::ports::{Agents, Counts};
+use crate::record::Inputs;
+
+/// A line of the decision log, of one group in one tick: what was seen, what was decided and why, what became of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Decision {
+    /// When the tick began.
+    pub at: Timestamp,
+    /// The queue.
+    pub queue: String,
+    /// The group.
+    pub group: String,
+    /// Nothing was changed because nothing was to be changed.
+    pub dry_run: bool,
+    /// The period of the schedule that holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub period: Option<String>,
+    /// Jobs, when the CI answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<Jobs>,
+    /// Jobs that were announced and have not come.
+    #[serde(skip_serializing_if = "crate::record::is_none")]
+    pub announced: u32,
+    /// Agents, when the CI answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agents: Option<Agents>,
+    /// The group, when AWS answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
+    /// Boots that keep failing: the brake is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boots_failing: Option<Failing>,
+    /// Instances that jobs and buffer ask for, before the group's limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needed: Option<u32>,
+    /// What was decided; absent when something was unknown, which changes nothing.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub step: Option<Step>,
+    /// In alarms mode: what is published, so that the group's alarms bring the step about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap: Option<i64>,
+    /// Why, for people.
+    pub reason: String,
+    /// Were metrics published?
+    pub published: bool,
+    /// Everything that failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}
+
+/// What a tick came to.
+pub(super) struct Came<'a> {
+    pub order: &'a Order,
+    pub counts: Option<&'a Counts>,
+    pub inputs: &'a Inputs,
+    pub plans: &'a [Option<Plan>],
+    pub gaps: &'a [Option<i64>],
+    pub published: bool,
+    pub problems: &'a [String],
+}
+
+impl Came<'_> {
+    /// A line for each group.
+    pub(super) fn decisions(&self) -> Vec<Decision> {
+        let Self { order, inputs, plans, gaps, .. } = self;
+        let each = inputs.groups.iter().zip(inputs.weighed()).zip(plans.iter().zip(*gaps));
+        let each = each.map(|((group, capacity), (plan, gap))| Decision {
+            at: inputs.at,
+            queue: order.queue.clone(),
+            group: group.name.clone(),
+            dry_run: order.dry_run,
+            period: order.period.clone(),
+            jobs: inputs.jobs,
+            announced: inputs.expected,
+            agents: self.counts.map(|counts| counts.agents),
+            capacity,
+            boots_failing: group.known.as_ref().and_then(|known| known.boots_failing.clone()),
+            needed: plan.map(|plan| plan.needed),
+            step: plan.map(|plan| plan.step),
+            gap: *gap,
+            reason: reason(plan.as_ref()),
+            published: self.published,
+            problems: self.problems.to_vec(),
+        });
+        each.collect()
+    }
+}
+
+fn reason(plan: Option<&Plan>) -> String {
+    plan.map_or_else(|| "unknown is not zero: nothing is changed".to_owned(), |plan| plan.reason.to_string())
+}
