@@ -39,6 +39,7 @@ from moto.ec2.utils import convert_tag_spec, random_instance_id  # noqa: E402
 from moto.iam.access_control import PermissionResult  # noqa: E402
 from moto.iam.models import Role, iam_backends  # noqa: E402
 from moto.kms.models import Key  # noqa: E402
+from moto.logs.models import LogGroup  # noqa: E402
 from moto.s3.models import FakeBucket, s3_backends  # noqa: E402
 from moto.secretsmanager.models import secretsmanager_backends  # noqa: E402
 from moto.server import main  # noqa: E402
@@ -556,6 +557,12 @@ def keep_role_policies_as_json():
     Role.put_policy = put_json
 
 
+def end_arns_of_log_groups_as_aws_does():
+    """Gives a stack's log group the Arn that permissions name, with all its streams: moto leaves `:*` away."""
+    attribute = LogGroup.get_cfn_attribute
+    LogGroup.get_cfn_attribute = lambda self, name: attribute(self, name) + (":*" if name == "Arn" else "")
+
+
 def know_debian():
     """Debian's own image as Debian publishes it: owner, name and architecture are what one is looked up by."""
     AMIS.append({
@@ -673,6 +680,7 @@ if __name__ == "__main__":
     give_groups_the_tags_of_their_stack()
     launch_as_the_template_says()
     keep_role_policies_as_json()
+    end_arns_of_log_groups_as_aws_does()
     keep_key_policies_as_text()
     keep_ownership_of_buckets()
     leave_permissions_to_the_endpoint()
