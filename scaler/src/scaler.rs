@@ -175,7 +175,8 @@ impl Scaler {
         if outcomes.iter().any(|outcome| outcome.published) {
             self.published = Some(Instant::now());
         }
-        outcomes.iter().for_each(log);
+        let several = outcomes.len() > 1;
+        outcomes.iter().for_each(|outcome| log(outcome, several));
         let poll_after = outcomes.iter().filter_map(|outcome| outcome.poll_after).max();
         let mut problems = if dry_run { Vec::new() } else { self.say_what_is_kept(&outcomes, now).await };
         problems.splice(0..0, outcomes.into_iter().flat_map(|outcome| outcome.problems));
@@ -215,11 +216,11 @@ impl QueueConfig {
     }
 }
 
-/// A queue at rest says nothing: many of them would fill the log.
-fn log(outcome: &Outcome) {
+/// Of several queues, one at rest says nothing: many of them would fill the log.
+fn log(outcome: &Outcome, several: bool) {
     // First: whoever follows the decisions takes the last line for the newest.
     outcome.record.iter().for_each(print);
-    if outcome.looked || outcome.published || !outcome.problems.is_empty() {
+    if !several || outcome.looked || outcome.published || !outcome.problems.is_empty() {
         outcome.decisions.iter().for_each(print);
     }
 }

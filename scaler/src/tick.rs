@@ -279,6 +279,7 @@ impl Decided {
             inputs: &inputs,
             plans: &plans,
             gaps: &gaps,
+            looked,
             published,
             problems: &told,
         };

@@ -20,6 +20,9 @@ pub struct Decision {
     pub group: String,
     /// Nothing was changed because nothing was to be changed.
     pub dry_run: bool,
+    /// The groups were not looked at: nothing was under way at the last look, and the jobs ask for nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub at_rest: bool,
     /// The period of the schedule that holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub period: Option<String>,
@@ -63,6 +66,7 @@ pub(super) struct Came<'a> {
     pub inputs: &'a Inputs,
     pub plans: &'a [Option<Plan>],
     pub gaps: &'a [Option<i64>],
+    pub looked: bool,
     pub published: bool,
     pub problems: &'a [String],
 }
@@ -77,6 +81,7 @@ impl Came<'_> {
             queue: order.queue.clone(),
             group: group.name.clone(),
             dry_run: order.dry_run,
+            at_rest: !self.looked,
             period: order.period.clone(),
             jobs: inputs.jobs,
             announced: inputs.expected,
