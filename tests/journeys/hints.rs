@@ -1,88 +1,32 @@
 //! Push and poll: the CI's webhook makes the next look come at once, and without it the next poll sees the same.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use scaler::hint::signature::sign;
 use secrecy::SecretString;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::counts::{Answer, Counts};
+use crate::daemon::Daemon;
 use crate::scene::{PATIENCE, Scene};
 
 const SECRET: &str = "the-webhooks-secret";
 
-/// `scaler run` under the template's role.
-struct Daemon {
-    child: Child,
-    url: String,
-    log: std::path::PathBuf,
-}
-
-impl Daemon {
-    /// Polls after `interval`.
-    async fn start(scene: &Scene, counts: &Counts, interval: &str) -> Self {
-        let role = &scene.stack.resources["ScalerRole"];
-        let log = scene.lab.folder().join("daemon.log");
-        let mut command = Command::new(scene.lab.programs().join("scaler"));
-        command.args(["run", "--listen", "127.0.0.1:0"]).env_clear();
-        command.envs(scene.lab.endpoint().mint_session(role, "daemon").environment());
-        command.envs([
-            ("AWS_ENDPOINT_URL", scene.lab.endpoint().url()),
-            ("AWS_REGION", lab::lab::REGION),
-            ("ASG_NAME", "ci-instances"),
-            ("BUILDKITE_AGENT_TOKEN", "token"),
-            ("HINT_SECRET", SECRET),
-            ("LAMBDA_INTERVAL", interval),
-        ]);
-        let endpoint = counts.environment().into_iter().find(|(name, _)| name == "BUILDKITE_AGENT_ENDPOINT");
-        command.envs(endpoint);
-        command.stdout(std::fs::File::create(&log).unwrap()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let line = lines.next_line().await.unwrap().unwrap();
-        let url = line.strip_prefix("scaler: listening for hints on ").unwrap_or_else(|| panic!("{line}"));
-        let url = url.to_owned();
-        // What it complains of later goes on; nobody needs it unless the test fails.
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                eprintln!("{line}");
-            }
-        });
-        let daemon = Self { child, url, log };
-        daemon.ticks(1).await;
-        daemon
-    }
-
-    /// Waits until it has ticked so often.
-    async fn ticks(&self, count: usize) {
-        let begun = Instant::now();
-        while self.ticked() < count {
-            assert!(begun.elapsed() < PATIENCE, "{} of {count} ticks", self.ticked());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    fn ticked(&self) -> usize {
-        self.decisions().len()
-    }
-
-    fn decisions(&self) -> Vec<String> {
-        let log = std::fs::read_to_string(&self.log).unwrap();
-        log.lines().filter(|line| line.starts_with(r#"{"at":"#)).map(str::to_owned).collect()
-    }
-
-    async fn stop(mut self) {
-        let id = self.child.id().unwrap();
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(id.try_into().unwrap()),
-            nix::sys::signal::Signal::SIGTERM,
-        )
-        .unwrap();
-        assert!(self.child.wait().await.unwrap().success(), "SIGTERM is a good end");
-    }
+/// Polls after `interval`.
+async fn daemon(scene: &Scene, counts: &Counts, interval: &str) -> Daemon {
+    let role = &scene.stack.resources["ScalerRole"];
+    let endpoint = counts.environment().into_iter().find(|(name, _)| name == "BUILDKITE_AGENT_ENDPOINT");
+    let variables = [
+        ("ASG_NAME", "ci-instances"),
+        ("BUILDKITE_AGENT_TOKEN", "token"),
+        ("HINT_SECRET", SECRET),
+        ("LAMBDA_INTERVAL", interval),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let daemon = Daemon::start(scene, role, variables.into_iter().chain(endpoint)).await;
+    daemon.ticks(1).await;
+    daemon
 }
 
 /// The status of the answer to a webhook with this signature.
@@ -105,7 +49,7 @@ const LONG: &str = "300s";
 async fn a_hint_brings_the_look_and_a_forged_one_does_not() {
     let counts = Counts::start().await;
     let scene = Scene::start(&[("MaxSize", "9")], Vec::new()).await;
-    let daemon = Daemon::start(&scene, &counts, LONG).await;
+    let daemon = daemon(&scene, &counts, LONG).await;
     counts.say(Answer::Jobs { scheduled: 2, running: 0 });
     assert_eq!(daemon.ticked(), 1);
 
@@ -142,7 +86,7 @@ async fn a_hint_brings_the_look_and_a_forged_one_does_not() {
     let looks = daemon.ticked() - before;
     let most = begun.elapsed().as_millis() / 500 + 2;
     assert!(looks as u128 <= most, "{looks} looks for 31 hints, at most {most}");
-    let log = daemon.log.clone();
+    let log = daemon.log().to_owned();
     daemon.stop().await;
     let mut explain = Command::new(scene.lab.programs().join("scaler"));
     let told = explain.args(["explain", "--file"]).arg(&log).output().await.unwrap();
@@ -159,7 +103,7 @@ async fn a_hint_brings_the_look_and_a_forged_one_does_not() {
 async fn a_lost_hint_costs_a_period() {
     let counts = Counts::start().await;
     let scene = Scene::start(&[("MaxSize", "9")], Vec::new()).await;
-    let daemon = Daemon::start(&scene, &counts, "2s").await;
+    let daemon = daemon(&scene, &counts, "2s").await;
     assert!(scene.stack.output("WebhookUrl").is_err(), "a stack has no URL unless it is asked for");
     // The CI has jobs, and its webhook never comes.
     counts.say(Answer::Jobs { scheduled: 3, running: 0 });
