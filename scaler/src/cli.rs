@@ -14,7 +14,8 @@ use crate::explain::command::{ExplainOptions, explain};
 use crate::ports::Problem;
 use crate::scaler::{Scalers, session};
 use crate::settings::source::Source;
-use crate::simulate::command::{self, SimulateOptions, TraceOptions};
+use crate::simulate::command::{SimulateOptions, simulate};
+use crate::simulate::trace::command::{TraceOptions, trace};
 
 /// Reads a CI queue's job counts, publishes them to CloudWatch and resizes the Auto Scaling group
 ///
@@ -54,7 +55,7 @@ enum Verb {
     Explain(ExplainOptions),
     /// Try policies on a trace of jobs, on a virtual clock; nothing of AWS or the CI is touched
     Simulate(SimulateOptions),
-    /// Print a trace of jobs for `simulate`
+    /// Print a trace of jobs for `simulate`, made or from a CI's history
     Trace(TraceOptions),
 }
 
@@ -104,8 +105,8 @@ async fn run(verb: Verb) -> Result<(), Problem> {
         Verb::Lambda => crate::lambda::serve(config(None).await?).await,
         Verb::Check(options) => check(&options, Timestamp::now()),
         Verb::Explain(options) => explain(&options).await,
-        Verb::Simulate(options) => command::simulate(&options),
-        Verb::Trace(options) => command::trace(&options),
+        Verb::Simulate(options) => simulate(&options),
+        Verb::Trace(options) => trace(&options).await,
     }
 }
 

@@ -1,23 +1,26 @@
-//! `scaler simulate` and `scaler trace`: their options, and what they print.
+//! `scaler simulate`: its options, and what it prints.
 
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
 
 use super::bound::least_paid;
 use super::chart;
-use super::generate::{Hints, Shape, Week};
 use super::policies::{Choice, Wish};
 use super::report::{PolicyReport, Report};
-use super::trace::{self, Build, Millis, Trace};
+use super::sweep::{alternatives, on_all_cores, unbeaten};
+use super::trace::{self, Millis, Trace};
 use super::world::{Course, Machines, run};
 use crate::config::duration;
 use crate::decide::Policy;
 use crate::ports::Problem;
 use crate::settings;
+
+/// Of more policies than these, a table and a picture show those that are worth a look.
+const MOST_SHOWN: usize = 20;
 
 /// Options of `scaler simulate`.
 #[derive(Debug, Clone, Args)]
@@ -28,8 +31,9 @@ pub struct SimulateOptions {
     /// Read the jobs of this queue only
     #[arg(long)]
     queue: Option<String>,
-    /// tidemark[:idle=40s,period=2s,buffer=0,floor=0,patience=2m,percent=105,most=1000,blind,settings], elastic-ci, alarms-2018, keda,
-    /// ephemeral, idle-count; several times to compare [default: all of them]
+    /// tidemark[:idle=40s,period=2s,buffer=0,floor=0,patience=2m,percent=110,most=1000,blind,settings,alarms], elastic-ci, alarms-2018, keda,
+    /// ephemeral, idle-count; several times to compare, or with alternatives: tidemark:idle=30s|60s,floor=0|1
+    /// [default: all of them]
     #[arg(long = "policy", value_name = "POLICY")]
     policies: Vec<String>,
     /// The settings document that `tidemark:settings` goes by
@@ -67,60 +71,7 @@ pub struct SimulateOptions {
     json: bool,
 }
 
-/// Options of `scaler trace`.
-#[derive(Debug, Clone, Args)]
-pub struct TraceOptions {
-    /// What to make
-    #[arg(long, value_enum, default_value_t = Kind::Week)]
-    shape: Kind,
-    /// Seed of a week
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Days of a week
-    #[arg(long, default_value_t = 5)]
-    days: u32,
-    /// Builds of a day
-    #[arg(long, default_value_t = 120.0)]
-    builds_a_day: f64,
-    /// Jobs of a build, on average
-    #[arg(long, default_value_t = 10.0)]
-    fan_out: f64,
-    /// How long ahead builds are announced
-    #[arg(long, default_value = "45s", value_parser = millis)]
-    lead: Millis,
-    /// By how much the announced number is off, at most: 0.4 is ±40 %
-    #[arg(long, default_value_t = 0.4)]
-    error: f64,
-    /// The part of builds that is not announced
-    #[arg(long, default_value_t = 0.0)]
-    missed: f64,
-    /// Announcements of builds that never come, as a part of the builds
-    #[arg(long, default_value_t = 0.0)]
-    ghosts: f64,
-    /// Announce nothing
-    #[arg(long)]
-    blind: bool,
-    /// The idle period that a sawtooth hits
-    #[arg(long, default_value = "40s", value_parser = millis)]
-    idle: Millis,
-}
-
-/// What `scaler trace` makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    /// A team's week
-    Week,
-    /// Monday 09:00: from nothing to eighty jobs within five minutes
-    Burst,
-    /// One job an hour
-    Hourly,
-    /// One build of five hundred jobs
-    FanOut,
-    /// Jobs that come whenever instances have just gone
-    Sawtooth,
-}
-
-fn millis(text: &str) -> Result<Millis, String> {
+pub(super) fn millis(text: &str) -> Result<Millis, String> {
     let period = duration(text).and_then(|period| Millis::try_from(period.as_millis()).ok());
     period.ok_or_else(|| "give a duration like 40s".to_owned())
 }
@@ -143,7 +94,10 @@ pub fn simulate(options: &SimulateOptions) -> Result<(), Problem> {
     let (names, choices) = choices(&options.policies)?;
     let document = document(options, choices.iter().any(Choice::is_by_document))?;
     let trace = read(&options.trace, options.queue.as_deref())?;
+    let (trace, midnight) = trace.since_midnight();
+    let document = document.map(|wish| wish.later(midnight));
     let (short_from, short_until) = options.capacity_errors.unwrap_or_default();
+    let (short_from, short_until) = (short_from - midnight, short_until - midnight);
     let machines = Machines {
         agents: options.agents,
         min: options.min,
@@ -153,24 +107,14 @@ pub fn simulate(options: &SimulateOptions) -> Result<(), Problem> {
         short_until,
         ..Machines::booting_in(options.boot)
     };
-    let mut drawn = Vec::new();
-    let mut policies = Vec::new();
-    for (name, choice) in names.iter().zip(&choices) {
-        let line = options.plot.is_some();
-        let courses: Vec<Course> = (1..=options.seeds)
-            .map(|seed| {
-                run(
-                    &trace,
-                    machines,
-                    choice.start(&machines, document.as_ref()).as_mut(),
-                    seed,
-                    line && seed == 1,
-                )
-            })
-            .collect();
-        drawn.extend(courses.first().cloned());
-        policies.push(PolicyReport::of(name, &trace, courses));
-    }
+    let course = |policy: usize, seed: u64, line: bool| -> Course {
+        run(&trace, machines, choices[policy].start(&machines, document.as_ref()).as_mut(), seed, line)
+    };
+    let policies = on_all_cores(choices.len(), |policy| {
+        let courses = (1..=options.seeds).map(|seed| course(policy, seed, false)).collect();
+        PolicyReport::of(&names[policy], &trace, courses)
+    });
+    let shown = if policies.len() > MOST_SHOWN { unbeaten(&policies) } else { (0..policies.len()).collect() };
     let report = Report {
         policies,
         bound: as_float(least_paid(&trace, options.boot)) / as_float(trace.busy().max(1)),
@@ -178,55 +122,42 @@ pub fn simulate(options: &SimulateOptions) -> Result<(), Problem> {
         busy_hours: as_float(trace.busy()) / 3_600_000.0,
     };
     let boot = as_float(options.boot) / 1000.0;
+    let told = report.of(&shown);
     if let Some(file) = &options.plot {
         let title = format!("Policies over {}: instances boot in {boot} s", options.trace.display());
-        std::fs::write(file, chart::draw(&title, &report, &drawn)).map_err(|e| of_file("write", file, &e))?;
+        let drawn: Vec<Course> = shown.iter().map(|policy| course(*policy, 1, true)).collect();
+        std::fs::write(file, chart::draw(&title, &told, &drawn)).map_err(|e| of_file("write", file, &e))?;
     }
     let text = if options.json {
         format!("{:#}\n", report.json())
     } else {
         format!(
-            "{} jobs, {:.0} busy hours; instances boot in {boot} s; medians of {} seeds\n\n{}",
+            "{} jobs, {:.0} busy hours; instances boot in {boot} s; medians of {} seeds\n{}\n{}",
             report.jobs,
             report.busy_hours,
             options.seeds,
-            report.table()
+            if shown.len() < choices.len() {
+                format!("of {} policies those that none beats in both p95 and cost\n", choices.len())
+            } else {
+                String::new()
+            },
+            told.table()
         )
     };
     io::stdout().write_all(text.as_bytes()).map_err(|e| of_file("write", Path::new("standard output"), &e))
 }
 
-/// Prints a trace.
-///
-/// # Errors
-/// Standard output that cannot be written.
-pub fn trace(options: &TraceOptions) -> Result<(), Problem> {
-    let out = io::stdout().lock();
-    trace::write::write(io::BufWriter::new(out), "default", &builds(options))
-        .map_err(|e| of_file("write", Path::new("standard output"), &e))
-}
-
-fn builds(options: &TraceOptions) -> Vec<Build> {
-    let shape = match options.shape {
-        Kind::Burst => Shape::Burst,
-        Kind::Hourly => Shape::Hourly,
-        Kind::FanOut => Shape::FanOut,
-        Kind::Sawtooth => Shape::Sawtooth,
-        Kind::Week => {
-            let TraceOptions { lead, error, missed, ghosts, .. } = *options;
-            let hints = (!options.blind).then_some(Hints { lead, error, missed, ghosts });
-            let TraceOptions { days, builds_a_day, fan_out, .. } = *options;
-            return Week { days, builds_a_day, fan_out, hints }.builds(options.seed);
-        }
-    };
-    shape.builds(options.idle)
-}
-
 /// All policies that are asked for, or everything that is wrong with them.
 fn choices(asked: &[String]) -> Result<(Vec<String>, Vec<Choice>), Problem> {
     let all = ["tidemark", "elastic-ci", "alarms-2018", "keda", "ephemeral", "idle-count"].map(str::to_owned);
-    let names = if asked.is_empty() { all.to_vec() } else { asked.to_vec() };
-    let (mut choices, mut faults) = (Vec::new(), Vec::new());
+    let asked = if asked.is_empty() { all.as_slice() } else { asked };
+    let (mut names, mut choices, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+    for text in asked {
+        match alternatives(text) {
+            Ok(policies) => names.extend(policies),
+            Err(fault) => faults.push(format!("--policy {text}: {fault}")),
+        }
+    }
     for name in &names {
         match name.parse() {
             Ok(choice) => choices.push(choice),
@@ -291,7 +222,7 @@ fn read(file: &Path, queue: Option<&str>) -> Result<Trace, Problem> {
     read.map_err(|faults| Problem::new(78, format!("trace {}:\n{faults}", file.display())))
 }
 
-fn of_file(step: &str, file: &Path, error: &io::Error) -> Problem {
+pub(super) fn of_file(step: &str, file: &Path, error: &io::Error) -> Problem {
     Problem::new(1, format!("{step} {}: {error}", file.display()))
 }
 

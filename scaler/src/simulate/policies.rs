@@ -4,10 +4,11 @@ use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::alarms::ByAlarms;
 use super::rules::{Alarms2018, ElasticCi, Ephemeral, IdleCount, Keda};
 use super::trace::Millis;
 use super::world::{Machines, Scaling, View, WhenIdle};
-use crate::decide::{Jobs, Policy, decide, needed};
+use crate::decide::{Jobs, Plan, Policy, decide, needed};
 use crate::forecast::{Forecast, LookAhead};
 use crate::schedule::{Effective, Schedule};
 use crate::share::shares;
@@ -27,6 +28,8 @@ pub struct PlannerSettings {
     pub look_ahead: Option<LookAhead>,
     /// What is wanted stands in the settings document.
     pub by_document: bool,
+    /// The group is resized by alarms on what is published.
+    pub by_alarms: bool,
 }
 
 /// What a settings document wants, over the time of a trace.
@@ -43,6 +46,13 @@ pub struct Wish {
 }
 
 impl Wish {
+    /// The same where the trace begins so much later.
+    #[must_use]
+    pub fn later(mut self, by: Millis) -> Self {
+        self.begins = self.begins.checked_add(SignedDuration::from_millis(by)).unwrap_or(Timestamp::MAX);
+        self
+    }
+
     fn at(&self, now: Millis) -> Effective {
         let now = self.begins.checked_add(SignedDuration::from_millis(now)).unwrap_or(Timestamp::MAX);
         self.schedule.policy_at(&self.policy, self.most, now)
@@ -60,7 +70,15 @@ impl Wish {
 impl Default for PlannerSettings {
     fn default() -> Self {
         let look_ahead = Some(LookAhead::default());
-        Self { period: 2000, idle: None, buffer: 0, floor: 0, look_ahead, by_document: false }
+        Self {
+            period: 2000,
+            idle: None,
+            buffer: 0,
+            floor: 0,
+            look_ahead,
+            by_document: false,
+            by_alarms: false,
+        }
     }
 }
 
@@ -95,7 +113,8 @@ impl Choice {
         match self {
             Self::Tidemark(settings) => {
                 let document = document.filter(|_| settings.by_document);
-                Box::new(Planner::new(settings, document.cloned(), machines))
+                let planner = Planner::new(settings, document.cloned(), machines);
+                if settings.by_alarms { Box::new(ByAlarms::new(planner)) } else { Box::new(planner) }
             }
             Self::ElasticCi => Box::new(ElasticCi::new(agents)),
             Self::Alarms2018 => Box::new(Alarms2018::default()),
@@ -148,9 +167,10 @@ fn planner(settings: &str) -> Result<PlannerSettings, String> {
             "most" => look_ahead.most = number().ok_or_else(|| bad("a number of jobs"))?,
             "blind" if value.is_empty() => is_blind = true,
             "settings" if value.is_empty() => planner.by_document = true,
+            "alarms" if value.is_empty() => planner.by_alarms = true,
             _ => {
                 return Err(format!(
-                    "tidemark has no setting {name}: idle, period, buffer, floor, patience, percent, most, blind, settings"
+                    "tidemark has no setting {name}: idle, period, buffer, floor, patience, percent, most, blind, settings, alarms"
                 ));
             }
         }
@@ -161,7 +181,7 @@ fn planner(settings: &str) -> Result<PlannerSettings, String> {
 
 /// The shipped planner.
 #[derive(Debug)]
-struct Planner {
+pub struct Planner {
     settings: PlannerSettings,
     idle: Millis,
     wish: Wish,
@@ -179,6 +199,15 @@ impl Planner {
         let own = Wish { policy, most: u32::MAX, schedule, begins: Timestamp::UNIX_EPOCH };
         let idle = settings.idle.unwrap_or(machines.boot * 4 / 5);
         Self { settings, idle, wish: document.unwrap_or(own), forecast: Forecast::default() }
+    }
+
+    /// What it decides now.
+    pub fn plan(&mut self, view: &View<'_>) -> Plan {
+        let expected = self.expected(view);
+        let jobs = Jobs { scheduled: view.jobs.scheduled + u64::from(expected), ..view.jobs };
+        let Effective { policy, most, .. } = self.wish.at(view.now);
+        let share = shares(needed(&policy, &jobs), most, &[view.capacity])[0];
+        decide(&policy, share, &view.capacity)
     }
 
     fn expected(&mut self, view: &View<'_>) -> u32 {
@@ -205,14 +234,10 @@ impl Scaling for Planner {
     }
 
     fn when_idle(&self) -> WhenIdle {
-        WhenIdle::Release { after: self.idle }
+        WhenIdle::Release { after: self.idle, retire: None }
     }
 
     fn look(&mut self, view: &View<'_>) -> u32 {
-        let expected = self.expected(view);
-        let jobs = Jobs { scheduled: view.jobs.scheduled + u64::from(expected), ..view.jobs };
-        let Effective { policy, most, .. } = self.wish.at(view.now);
-        let share = shares(needed(&policy, &jobs), most, &[view.capacity])[0];
-        decide(&policy, share, &view.capacity).target().unwrap_or(view.capacity.desired)
+        self.plan(view).target().unwrap_or(view.capacity.desired)
     }
 }

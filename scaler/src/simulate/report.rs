@@ -95,6 +95,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// The same with some of the policies.
+    #[must_use]
+    pub fn of(&self, policies: &[usize]) -> Self {
+        Self { policies: policies.iter().map(|policy| self.policies[*policy].clone()).collect(), ..*self }
+    }
+
     /// One JSON document.
     #[must_use]
     pub fn json(&self) -> Value {

@@ -65,7 +65,7 @@ impl Scaling for Alarms2018 {
     }
 
     fn when_idle(&self) -> WhenIdle {
-        WhenIdle::Release { after: 0 }
+        WhenIdle::Release { after: 0, retire: None }
     }
 
     fn look(&mut self, view: &View<'_>) -> u32 {
@@ -110,7 +110,7 @@ impl Scaling for Keda {
     }
 
     fn when_idle(&self) -> WhenIdle {
-        WhenIdle::Release { after: 300 * SECOND }
+        WhenIdle::Release { after: 300 * SECOND, retire: None }
     }
 
     fn look(&mut self, view: &View<'_>) -> u32 {
@@ -183,7 +183,7 @@ impl Scaling for IdleCount {
     }
 
     fn when_idle(&self) -> WhenIdle {
-        WhenIdle::Release { after: 600 * SECOND }
+        WhenIdle::Release { after: 600 * SECOND, retire: None }
     }
 
     fn look(&mut self, view: &View<'_>) -> u32 {

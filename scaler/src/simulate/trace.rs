@@ -1,11 +1,16 @@
 //! A trace: which jobs became runnable when, and what was announced of them. Read from CSV with the header
 //! `runnable_at,duration_s,queue,pipeline,build[,hinted_at,hinted_jobs]` ([`read`]).
 
+pub mod command;
 pub mod read;
 pub mod write;
 
 /// Milliseconds since the trace's beginning, or a period of so many.
 pub type Millis = i64;
+
+const DAY: Millis = 86_400_000;
+/// Times from here on are Unix times (2001 and later): no trace lasts for thirty years.
+const UNIX_TIMES: Millis = 1_000_000_000_000;
 
 /// One job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +64,17 @@ impl Trace {
     pub fn of(builds: &[Build]) -> Self {
         let jobs = builds.iter().flat_map(|build| build.jobs.iter().copied()).collect();
         Self::new(jobs, builds.iter().filter_map(|build| build.hint).collect())
+    }
+
+    /// Times that are Unix times, counted from the midnight (UTC) before them; and when that was. Nothing for others.
+    #[must_use]
+    pub fn since_midnight(mut self) -> (Self, Millis) {
+        let first =
+            self.jobs.iter().map(|job| job.runnable_at).chain(self.hints.iter().map(|hint| hint.at)).min();
+        let midnight = first.filter(|first| *first >= UNIX_TIMES).map_or(0, |first| first - first % DAY);
+        self.jobs.iter_mut().for_each(|job| job.runnable_at -= midnight);
+        self.hints.iter_mut().for_each(|hint| hint.at -= midnight);
+        (self, midnight)
     }
 
     /// Time that agents are busy with it, whatever the policy.

@@ -266,20 +266,26 @@ impl<'a> World<'a> {
         if self.instances[id].running > 0 {
             return;
         }
-        if let WhenIdle::Release { after } | WhenIdle::Retire { after } = self.when_idle {
-            let begun = self.instances[id].begun;
+        let (after, retire) = match self.when_idle {
+            WhenIdle::Release { after, retire } => (Some(after), retire),
+            WhenIdle::Retire { after } => (Some(after), None),
+            WhenIdle::OneJob => (None, None),
+        };
+        let begun = self.instances[id].begun;
+        for after in after.into_iter().chain(retire) {
             self.at(after, Event::Idle(id, begun));
         }
     }
 
     fn idle(&mut self, id: usize) {
         match self.when_idle {
-            WhenIdle::Release { .. } => self.instances[id].protected = false,
-            WhenIdle::Retire { .. } if self.desired > self.machines.min => {
+            WhenIdle::Release { .. } if self.instances[id].protected => self.instances[id].protected = false,
+            // The second time nobody has taken it.
+            WhenIdle::Release { .. } | WhenIdle::Retire { .. } if self.desired > self.machines.min => {
                 self.desired -= 1;
                 self.terminate(id);
             }
-            WhenIdle::Retire { .. } | WhenIdle::OneJob => {}
+            WhenIdle::Release { .. } | WhenIdle::Retire { .. } | WhenIdle::OneJob => {}
         }
         self.reconcile();
     }

@@ -63,6 +63,7 @@ pub fn read(csv: impl Read, queue: Option<&str>) -> Result<Trace, Faults> {
 struct Columns {
     of_job: [usize; COLUMNS.len()],
     of_hint: Option<[usize; HINT.len()]>,
+    count: usize,
 }
 
 struct Row {
@@ -98,11 +99,19 @@ impl Columns {
         if let Some(unknown) = header.iter().find(|name| !COLUMNS.contains(name) && !HINT.contains(name)) {
             faults.push(format!("line 1: `{unknown}` is no column of a trace"));
         }
-        if faults.is_empty() { Ok(Self { of_job, of_hint }) } else { Err(Faults(faults)) }
+        let twice = |name: &&str| header.iter().filter(|column| column == name).count() > 1;
+        if let Some(name) = COLUMNS.iter().chain(&HINT).find(|name| twice(name)) {
+            faults.push(format!("line 1: two columns are {name}"));
+        }
+        let count = header.len();
+        if faults.is_empty() { Ok(Self { of_job, of_hint, count }) } else { Err(Faults(faults)) }
     }
 
     /// A row whose times of a job are both empty is an announcement alone, of a build that never came.
     fn row(&self, record: &StringRecord) -> Result<Row, String> {
+        if record.len() != self.count {
+            return Err(format!("has {} fields, and the header {}", record.len(), self.count));
+        }
         let field = |place: usize| record.get(place).unwrap_or("");
         let [runnable_at, duration, queue, pipeline, build] = self.of_job.map(field);
         for (name, text) in [("queue", queue), ("pipeline", pipeline), ("build", build)] {
@@ -221,7 +230,8 @@ impl Builds {
 mod tests {
     use super::*;
     use crate::simulate::generate::{Hints, Shape, Week};
-    use crate::simulate::trace::{Build, write::write};
+    use crate::simulate::trace::Build;
+    use crate::simulate::trace::write::{rows, write};
 
     const HEADER: &str = "runnable_at,duration_s,queue,pipeline,build,hinted_at,hinted_jobs";
 
@@ -271,7 +281,7 @@ mod tests {
         line 6: queue is empty
         line 7: hinted_at is later than runnable_at
         line 8: hinted_jobs: give a number of at most a million
-        line 9: hinted_jobs: give a number of at most a million
+        line 9: has 6 fields, and the header 7
         line 10: runnable_at is `NaN`: give seconds, at most those of a century
         line 11: runnable_at is `1e300`: give seconds, at most those of a century
         ");
@@ -292,6 +302,7 @@ mod tests {
             faults(&HEADER.replace(",hinted_jobs", "")),
             ["line 1: hinted_at and hinted_jobs come together"]
         );
+        assert_eq!(faults(&HEADER.replace("build", "queue")).len(), 2, "no build, and queue twice");
         assert_eq!(faults(HEADER), ["the trace has no job"]);
         assert_eq!(faults("").len(), 5);
         let many = (0..50).map(|n| format!("{n},x,q,p,{n},,\n")).collect::<String>();
@@ -301,7 +312,7 @@ mod tests {
 
     fn again(builds: &[Build]) -> Trace {
         let mut csv = Vec::new();
-        write(&mut csv, "default", builds).unwrap();
+        write(&mut csv, rows("default", builds)).unwrap();
         read(csv.as_slice(), None).unwrap_or_else(|faults| panic!("{faults}"))
     }
 

@@ -47,6 +47,8 @@ pub enum WhenIdle {
     Release {
         /// After so long.
         after: Millis,
+        /// And goes by itself after so long, where nobody takes it.
+        retire: Option<Millis>,
     },
     /// Goes, and lowers desired capacity, unless that is at the group's minimum.
     Retire {
