@@ -6,9 +6,9 @@ use super::report::{PolicyReport, Report};
 use super::trace::Millis;
 use super::world::{Course, Point};
 
-const WIDTH: f64 = 1080.0;
+const WIDTH: f64 = 1120.0;
 const LEFT: f64 = 52.0;
-const RIGHT: f64 = 236.0;
+const RIGHT: f64 = 276.0;
 const HEAD: f64 = 74.0;
 const PANEL: f64 = 104.0;
 const GAP: f64 = 44.0;
@@ -17,6 +17,9 @@ const FOOT: f64 = 42.0;
 const INSTANCES: &str = "#94a3b8";
 const RUNNING: &str = "#2563eb";
 const WAITING: &str = "#d97706";
+
+/// Letters of a policy's name that fit beside its panel.
+const LINE: usize = 30;
 
 /// Columns of pixels: finer detail would not be seen, and a week has many changes.
 const COLUMNS: usize = 790;
@@ -31,17 +34,18 @@ pub fn draw(title: &str, report: &Report, courses: &[Course]) -> String {
         .max()
         .unwrap_or(1)
         .max(1);
+    let begin = begin(courses, end);
     let highest = |point: &Point| point.instances.max(point.running).max(point.waiting);
     let most = courses.iter().flat_map(|course| course.line.iter().map(highest)).max().unwrap_or(1).max(1);
     let height = HEAD + (PANEL + GAP) * as_float(courses.len()) + FOOT - GAP + 18.0;
     let mut svg = head(title, report, height);
     for (row, (policy, course)) in report.policies.iter().zip(courses).enumerate() {
         let top = HEAD + (PANEL + GAP) * as_float(row);
-        let panel = Panel { top, end, most: f64::from(most) };
+        let panel = Panel { top, begin, end, most: f64::from(most) };
         panel.draw(&mut svg, &course.line);
         numbers(&mut svg, top, policy);
     }
-    time_axis(&mut svg, end, height - FOOT + 8.0);
+    time_axis(&mut svg, begin, end, height - FOOT + 8.0);
     svg.push_str("</svg>\n");
     svg
 }
@@ -68,8 +72,19 @@ fn head(title: &str, report: &Report, height: f64) -> String {
     svg
 }
 
+/// Where the picture begins: at 0, unless nothing happens for more than a third of the time; then shortly before the first job.
+fn begin(courses: &[Course], end: Millis) -> Millis {
+    const MINUTE: Millis = 60_000;
+    let happens = |point: &&Point| point.instances > 0 || point.waiting > 0;
+    let first =
+        courses.iter().filter_map(|course| course.line.iter().find(happens)).map(|point| point.at).min();
+    let before = |first: Millis| (first - (end - first) / 20) / MINUTE * MINUTE;
+    first.filter(|first| *first > end / 3).map_or(0, before)
+}
+
 struct Panel {
     top: f64,
+    begin: Millis,
     end: Millis,
     most: f64,
 }
@@ -81,7 +96,7 @@ impl Panel {
 
     fn draw(&self, svg: &mut String, line: &[Point]) {
         let right = WIDTH - RIGHT;
-        let step = round_step(self.most / 3.0);
+        let step = round_step(self.most / 4.0);
         let mut number = 0.0;
         while number <= self.most {
             let y = self.y(number);
@@ -93,7 +108,7 @@ impl Panel {
             );
             number += step;
         }
-        let columns = columns(line, self.end);
+        let columns = columns(line, self.begin, self.end);
         // Back to front: what is paid contains what runs; what waits must never be hidden.
         for (colour, value) in [
             (INSTANCES, (|p| p.instances) as fn(&Point) -> u32),
@@ -126,13 +141,13 @@ impl Panel {
 }
 
 /// The highest numbers within each column of pixels: a short wait of many jobs must show.
-fn columns(line: &[Point], end: Millis) -> Vec<Point> {
+fn columns(line: &[Point], begin: Millis, end: Millis) -> Vec<Point> {
     let count = i64::try_from(COLUMNS).unwrap_or(1);
     let mut points = line.iter().peekable();
     let mut last = Point { at: 0, waiting: 0, running: 0, instances: 0 };
     let mut columns = Vec::with_capacity(COLUMNS);
     for column in 1..=count {
-        let until = end * column / count;
+        let until = begin + (end - begin) * column / count;
         let mut highest = last;
         while let Some(point) = points.next_if(|point| point.at <= until) {
             highest.waiting = highest.waiting.max(point.waiting);
@@ -148,7 +163,11 @@ fn columns(line: &[Point], end: Millis) -> Vec<Point> {
 fn numbers(svg: &mut String, top: f64, policy: &PolicyReport) {
     let x = WIDTH - RIGHT + 18.0;
     let median = |key| policy.number(key).map_or(0.0, |spread| spread.median);
-    let _ = write!(svg, r#"<text x="{x}" y="{}" class="b">{}</text>"#, top + 12.0, escape(&policy.name));
+    let mut y = top + 12.0;
+    for part in parts(&policy.name) {
+        let _ = write!(svg, r#"<text x="{x}" y="{y}" class="b">{}</text>"#, escape(&part));
+        y += 17.0;
+    }
     let lines = [
         format!(
             "wait p50 {:.0} s, p95 {:.0} s, p99 {:.0} s",
@@ -161,19 +180,36 @@ fn numbers(svg: &mut String, top: f64, policy: &PolicyReport) {
     ];
     for (row, line) in lines.iter().enumerate() {
         let _ =
-            write!(svg, r#"<text x="{x}" y="{}" class="t">{line}</text>"#, top + 34.0 + 19.0 * as_float(row));
+            write!(svg, r#"<text x="{x}" y="{}" class="t">{line}</text>"#, y + 4.0 + 18.0 * as_float(row));
     }
 }
 
-fn time_axis(svg: &mut String, end: Millis, y: f64) {
+/// A policy's name in lines that fit, broken between its settings.
+fn parts(name: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    for piece in name.split_inclusive([',', ':']) {
+        let last = parts.len() - 1;
+        if parts[last].is_empty() || parts[last].len() + piece.len() <= LINE {
+            parts[last].push_str(piece);
+        } else {
+            parts.push(piece.to_owned());
+        }
+    }
+    parts
+}
+
+fn time_axis(svg: &mut String, begin: Millis, end: Millis, y: f64) {
     let steps = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800];
-    let seconds = end / 1000;
-    let step = steps.into_iter().find(|step| seconds / step <= 10).unwrap_or(604_800);
-    for at in (0..=seconds).step_by(usize::try_from(step).unwrap_or(1)) {
-        let x = LEFT + (WIDTH - RIGHT - LEFT) * as_ratio(at, seconds.max(1));
+    let (begin, end) = (begin / 1000, end / 1000);
+    let span = (end - begin).max(1);
+    let step = steps.into_iter().find(|step| span / step <= 10).unwrap_or(604_800);
+    let first = (begin + step - 1) / step * step;
+    for at in (first..=end).step_by(usize::try_from(step).unwrap_or(1)) {
+        let x = LEFT + (WIDTH - RIGHT - LEFT) * as_ratio(at - begin, span);
         let label = match at {
             0 => "0".to_owned(),
             _ if step % 86_400 == 0 => format!("{} d", at / 86_400),
+            _ if begin > 0 => format!("{}:{:02}", at / 3600, at % 3600 / 60),
             _ if step % 3600 == 0 => format!("{} h", at / 3600),
             _ => format!("{} min", at / 60),
         };
@@ -203,4 +239,31 @@ fn as_ratio(part: i64, whole: i64) -> f64 {
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_morning_without_jobs_is_not_drawn() {
+        let point = |at: Millis, instances| Point { at: at * 60_000, waiting: 0, running: 0, instances };
+        let of = |line: Vec<Point>, end: Millis| {
+            begin(&[Course { line, ..Course::default() }], end * 60_000) / 60_000
+        };
+        assert_eq!(of(vec![point(0, 0), point(540, 1)], 640), 535);
+        assert_eq!(of(vec![point(540, 1)], 545), 539);
+        assert_eq!(of(vec![point(20, 1)], 560), 0);
+        assert_eq!(of(Vec::new(), 1), 0);
+    }
+
+    #[test]
+    fn a_long_name_is_broken_between_its_settings() {
+        assert_eq!(parts("keda"), ["keda"]);
+        assert_eq!(
+            parts("tidemark:alarms,blind,idle=60s,floor=2,percent=120"),
+            ["tidemark:alarms,blind,", "idle=60s,floor=2,percent=120"]
+        );
+        assert_eq!(parts("").len(), 1);
+    }
 }

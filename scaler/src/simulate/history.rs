@@ -55,13 +55,13 @@ pub enum LeftOut {
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoAgent => "need no agent (wait, block, trigger)",
+            Self::NoAgent => "steps without an agent (wait, block, trigger)",
             Self::NeverRan => "never ran",
-            Self::StillRuns => "still run",
-            Self::NoQueue => "name no queue, and neither does their agent",
-            Self::NeverRunnable => "have no runnable_at",
-            Self::OtherQueue => "are of other queues",
-            Self::OtherTime => "were runnable at another time",
+            Self::StillRuns => "still running",
+            Self::NoQueue => "no queue in its rules or its agent's tags",
+            Self::NeverRunnable => "no runnable_at",
+            Self::OtherQueue => "other queues",
+            Self::OtherTime => "runnable at another time",
         })
     }
 }
@@ -225,13 +225,13 @@ impl Told {
     /// One line: how many jobs are in it, and how many are not, with the reasons.
     #[must_use]
     pub fn summary(&self) -> String {
-        let mut parts = vec![format!("{} jobs of {} builds", self.rows.len(), self.builds)];
-        let left_out: Vec<String> = self.left_out.iter().map(|(why, n)| format!("{n} {why}")).collect();
+        let mut parts = vec![format!("jobs: {}, of builds: {}", self.rows.len(), self.builds)];
+        let left_out: Vec<String> = self.left_out.iter().map(|(why, n)| format!("{why}: {n}")).collect();
         if !left_out.is_empty() {
             parts.push(format!("left out: {}", left_out.join(", ")));
         }
         if self.twice > 0 {
-            parts.push(format!("builds that came twice, and count once: {}", self.twice));
+            parts.push(format!("builds read twice, counted once: {}", self.twice));
         }
         parts.join("; ")
     }

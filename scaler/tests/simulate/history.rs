@@ -21,8 +21,14 @@ fn saved_pages_become_a_trace_that_can_be_simulated() {
     let files = [1, 2].map(|page| format!("{}/buildkite-{page}.json", folder()));
     let output = scaler(&["trace", "--history", &files[0], &files[1]], "");
     assert!(output.status.success(), "{}", text(&output.stderr));
-    insta::assert_snapshot!(text(&output.stdout), @"");
-    insta::assert_snapshot!(text(&output.stderr), @"");
+    insta::assert_snapshot!(text(&output.stdout), @r"
+    runnable_at,duration_s,queue,pipeline,build,hinted_at,hinted_jobs
+    1794819540.000,600.000,default,lib,lib#3,1794819510.000,1
+    1794819630.000,120.500,default,app,app#7,1794819600.000,2
+    1794819791.000,30.000,arm,app,app#7,1794819600.000,2
+    1794820200.450,10.000,default,app,app#8,1794820170.000,1
+    ");
+    insta::assert_snapshot!(text(&output.stderr), @"scaler: jobs: 4, of builds: 3; left out: steps without an agent (wait, block, trigger): 2, never ran: 1, still running: 1, no queue in its rules or its agent's tags: 1; builds read twice, counted once: 1");
     let trace = text(&output.stdout);
     let report = simulated(&["--policy", "tidemark", "--queue", "default", "--seeds", "1"], &trace);
     assert_eq!(report["jobs"], 3, "{report}");
@@ -32,8 +38,12 @@ fn saved_pages_become_a_trace_that_can_be_simulated() {
     let asked =
         ["trace", "--history", "-", "--queue", "default", "--from", "2026-11-16T09:00:00Z", "--blind"];
     let some = scaler(&asked, &PAGES.concat());
-    insta::assert_snapshot!(text(&some.stdout), @"");
-    insta::assert_snapshot!(text(&some.stderr), @"");
+    insta::assert_snapshot!(text(&some.stdout), @r"
+    runnable_at,duration_s,queue,pipeline,build,hinted_at,hinted_jobs
+    1794819630.000,120.500,default,app,app#7,,
+    1794820200.450,10.000,default,app,app#8,,
+    ");
+    insta::assert_snapshot!(text(&some.stderr), @"scaler: jobs: 2, of builds: 2; left out: steps without an agent (wait, block, trigger): 2, never ran: 1, still running: 1, no queue in its rules or its agent's tags: 1, other queues: 1, runnable at another time: 1; builds read twice, counted once: 1");
 }
 
 #[test]
@@ -56,7 +66,7 @@ fn broken_pages_are_told_whole_and_nothing_is_printed() {
         "scaler: history of -:\nscaler: standard input: builds[1] (app#7).jobs[0].finished_at: \
          2026-11-16T09:01:09Z is before started_at, 2026-11-16T09:01:10Z\n"
     );
-    assert!(told("[]").contains("no job is left for the trace: 0 jobs of 0 builds"));
+    assert!(told("[]").contains("no job is left for the trace: jobs: 0"));
     let usage = |arguments: &[&str]| scaler(&[&["trace"], arguments].concat(), "").status.code();
     assert_eq!(usage(&["--queue", "default"]), Some(2), "of what is made there is one queue");
     assert_eq!(usage(&["--history", "-", "--shape", "burst"]), Some(2));
@@ -114,7 +124,10 @@ async fn buildkite_is_asked_page_by_page() {
     let output = trace_with("good", &url, &window).await;
     let saved = scaler(&[&["trace", "--history", "-"], window.as_slice()].concat(), &PAGES.concat());
     assert_eq!((text(&output.stdout), text(&output.stderr)), (text(&saved.stdout), text(&saved.stderr)));
-    insta::assert_snapshot!(api.asked.lock().unwrap().join("\n"), @"");
+    insta::assert_snapshot!(api.asked.lock().unwrap().join("\n"), @r"
+    /v2/organizations/acme/builds?page=1&per_page=100&include_retried_jobs=true&created_from=2026-11-15T00%3A00%3A00Z&created_to=2026-11-17T00%3A00%3A00Z
+    /v2/organizations/acme/builds?page=2&per_page=100&include_retried_jobs=true&created_from=2026-11-15T00%3A00%3A00Z&created_to=2026-11-17T00%3A00%3A00Z
+    ");
     let refusals = [
         ("bad", None, 77, "401 Unauthorized: Authentication required: check BUILDKITE_API_TOKEN"),
         ("", None, 78, "BUILDKITE_API_TOKEN: give an API access token"),

@@ -39,8 +39,8 @@ fn what_is_left_out_is_counted_with_its_reason() {
     assert_eq!(told.rows.len(), 1);
     assert_eq!(
         told.summary(),
-        "1 jobs of 1 builds; left out: 3 need no agent (wait, block, trigger), 1 never ran, 1 still run, \
-         1 name no queue, and neither does their agent, 1 have no runnable_at"
+        "jobs: 1, of builds: 1; left out: steps without an agent (wait, block, trigger): 3, never ran: 1, still running: 1, \
+         no queue in its rules or its agent's tags: 1, no runnable_at: 1"
     );
 }
 
@@ -66,7 +66,7 @@ fn a_build_is_announced_when_it_was_made_with_the_jobs_that_ran() {
     let left = told(&builds, &queue("none")).unwrap_err();
     assert_eq!(
         left,
-        ["no job is left for the trace: 0 jobs of 0 builds; left out: 1 never ran, 3 are of other queues"]
+        ["no job is left for the trace: jobs: 0, of builds: 0; left out: never ran: 1, other queues: 3"]
     );
 }
 
