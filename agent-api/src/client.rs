@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use error::ApiError;
-pub(crate) use http::{answer_json, authorization, http_client, send_error, status_error};
+pub(crate) use http::{answer_json, answered_at, authorization, http_client, send_error, status_error};
 
 use crate::wire::{
     Heartbeat, Job, JobFinish, JobStart, JobState, MetaDataExists, MetaDataItem, MetaDataKey, Ping,
@@ -261,7 +261,7 @@ fn job_path(job: &str, rest: &str) -> String {
 
 /// One path segment with everything but letters, digits, `-` and `_` percent-encoded, dots too: ids come from the
 /// network and must stay one segment.
-fn segment(text: &str) -> String {
+pub(crate) fn segment(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {

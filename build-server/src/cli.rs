@@ -2,6 +2,7 @@
 
 mod builds;
 mod client;
+mod queues;
 
 use std::{
     io::{ErrorKind, IsTerminal as _, Write as _},
@@ -34,6 +35,8 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Make, look at and cancel builds of a running server
     Builds(builds::BuildsArgs),
+    /// Look at, pause and resume queues of a running server
+    Queues(queues::QueuesArgs),
 }
 
 #[derive(Args)]
@@ -111,13 +114,24 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err((code, fault)) => report(code, &format!("{fault:#}")),
         },
-        Command::Builds(args) => match runtime.block_on(builds::run(args)) {
-            Ok(()) => ExitCode::SUCCESS,
-            // The reader (`| head`) has seen enough.
-            Err(Fault::Output(fault)) if fault.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-            Err(fault) => report(fault.exit_code(), &fault.to_string()),
-        },
+        Command::Builds(args) => answered(runtime.block_on(builds::run(args))),
+        Command::Queues(args) => answered(runtime.block_on(queues::run(args))),
     }
+}
+
+fn answered(answer: Result<(), Fault>) -> ExitCode {
+    match answer {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader (`| head`) has seen enough.
+        Err(Fault::Output(fault)) if fault.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(fault) => report(fault.exit_code(), &fault.to_string()),
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Fault> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from)?;
+    Ok(writeln!(out)?)
 }
 
 fn report(code: u8, fault: &str) -> ExitCode {

@@ -7,7 +7,9 @@ mod jobs;
 mod log;
 mod meta_data;
 mod metrics;
+mod queues;
 mod reply;
+mod stacks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -86,6 +88,9 @@ fn agent_routes() -> Router<Arc<Server>> {
         .route("/token", get(agents::token))
         .route("/metrics", get(metrics::all))
         .route("/metrics/queue", get(metrics::of_queue))
+        .route("/stacks/register", post(stacks::register))
+        .route("/stacks/{key}/deregister", post(stacks::deregister))
+        .route("/stacks/{key}/scheduled-jobs", get(stacks::scheduled_jobs))
         .route("/jobs/{id}", get(jobs::state))
         .route("/jobs/{id}/accept", put(jobs::accept))
         .route("/jobs/{id}/acquire", put(jobs::acquire))
@@ -116,6 +121,9 @@ fn user_routes() -> Router<Arc<Server>> {
         .route("/builds/{id}", get(builds::show))
         .route("/builds/{id}/cancel", put(builds::cancel))
         .route("/jobs/{id}/log", get(log::read))
+        .route("/queues", get(queues::list))
+        .route("/queues/{name}/pause", put(queues::pause))
+        .route("/queues/{name}/resume", put(queues::resume))
         .route("/agents", get(agents::list))
         .route("/agents/{id}/stop", put(agents::stop_from_outside))
 }

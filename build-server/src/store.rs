@@ -9,7 +9,9 @@ pub mod counts;
 pub mod jobs;
 pub mod logs;
 pub mod meta_data;
+pub mod queues;
 pub mod schema;
+pub mod stacks;
 pub mod views;
 
 use std::{

@@ -109,6 +109,13 @@ fn shown_queue(config: &QueueConfig, now: Timestamp) -> String {
             line("token", format!("{{ parameter: {} }}", quoted(name)));
         }
     }
+    line("job-source", config.job_source.name().to_owned());
+    if let Some(tags) = &config.agent_tags {
+        line(
+            "agent-tags",
+            format!("[{}]", tags.iter().map(|tag| quoted(tag)).collect::<Vec<_>>().join(", ")),
+        );
+    }
     line("agents-per-instance", policy.agents_per_instance.to_string());
     line("instance-buffer", policy.instance_buffer.to_string());
     line("idle-instances", policy.idle_instances.to_string());
@@ -169,6 +176,8 @@ queue: linux
 groups: [ci-spot, ci-instances]
 endpoint: https://ci.example/v3/
 token: { secret: 'arn:aws:secretsmanager:x' }
+job-source: stacks
+agent-tags: docker=true, os=debian
 agents-per-instance: 2
 idle-instances: 1
 max-instances: 20

@@ -14,6 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::decide::Policy;
 use crate::gap::ScalingMode;
+use crate::job_counts::JobSource;
 use crate::schedule::{Changes, Effective, Schedule};
 use crate::settings::{self, Document, QueueSettings};
 use crate::sharing::FixedShare;
@@ -82,6 +83,10 @@ pub struct QueueConfig {
     pub token: TokenSource,
     /// The queue whose jobs count.
     pub queue: String,
+    /// Which of the CI's APIs tells of them.
+    pub job_source: JobSource,
+    /// What the queue's agents offer beside it, where that is said.
+    pub agent_tags: Option<Vec<String>>,
     /// Names of the Auto Scaling groups, the cheapest first.
     pub groups: Vec<String>,
     /// Instances of all groups together, beyond each group's own maximum.
@@ -225,6 +230,10 @@ impl QueueConfig {
             queue: reader
                 .either("BUILDKITE_QUEUE", "the queue's name", any, "queue", queue.queue)
                 .unwrap_or_else(|| "default".to_owned()),
+            job_source: reader
+                .either("JOB_SOURCE", JobSource::FORM, JobSource::parse, "job-source", queue.job_source)
+                .unwrap_or_default(),
+            agent_tags: queue.agent_tags,
             groups: reader.groups(queue.groups),
             most,
             patience: Patience {
@@ -250,6 +259,14 @@ impl QueueConfig {
             schedule: queue.schedule,
         };
         config.fits(&queue.path, &mut reader.faults);
+        if config.agent_tags.is_some() && config.job_source == JobSource::Metrics {
+            let fault = format!(
+                "settings: {}agent-tags is set, but the metrics do not tell which agents jobs ask for: \
+                 give job-source: stacks too",
+                queue.path
+            );
+            reader.faults.push(fault);
+        }
         config
     }
 

@@ -182,6 +182,10 @@ pub enum Reason {
     ProtectedAboveDesired,
     /// The configuration forbids the step.
     Disabled,
+    /// The queue is paused: jobs that wait ask for nothing.
+    Paused,
+    /// The job counts are old or incomplete ([`crate::reading`]).
+    InDoubt,
 }
 
 impl fmt::Display for Reason {
@@ -198,6 +202,8 @@ impl fmt::Display for Reason {
             Self::OutsideLimits => "desired capacity lies outside the group's limits",
             Self::ProtectedAboveDesired => "more instances are protected than desired",
             Self::Disabled => "the configuration forbids this step",
+            Self::Paused => "the queue is paused: jobs that wait ask for nothing",
+            Self::InDoubt => "the job counts are old or incomplete: nothing is lowered by them",
         })
     }
 }
@@ -215,6 +221,22 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The same by job counts in doubt: what lives does not become surplus by them. Launches that AWS does not deliver
+    /// are called off all the same.
+    #[must_use]
+    pub fn in_doubt(self, group: &Capacity) -> Self {
+        let Step::ScaleIn { from, to } = self.step else { return self };
+        if self.reason != Reason::Surplus {
+            return self;
+        }
+        match group.lives().max(to) {
+            lives if group.short && lives < from => {
+                Self { step: Step::ScaleIn { from, to: lives }, reason: Reason::Short, ..self }
+            }
+            _ => Self { step: Step::Hold, reason: Reason::InDoubt, ..self },
+        }
+    }
+
     /// Desired capacity to set, if any.
     #[must_use]
     pub fn target(&self) -> Option<u32> {

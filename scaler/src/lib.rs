@@ -10,6 +10,7 @@
 //!   [`tagged`] the adapter that finds them.
 //! - [`tick`]: one observe-decide-apply over the three ports [`ports::JobCounts`], [`ports::Group`], [`ports::Metrics`].
 //! - [`record`]: pure. All that a tick decided from, and what came of it; [`explain`] tells it in plain words.
+//! - [`reading`]: pure. How fresh and how complete job counts are, and what of it keeps capacity from falling.
 //! - [`job_counts`], [`group`], [`metrics`], [`keeps`]: the adapters (agent API, Auto Scaling, CloudWatch, SSM).
 //! - [`pace`]: pure. When the next tick and the next publication are due.
 //! - [`forecast`]: pure. Jobs that were announced and are not there yet; [`fan_out`]: how many a build brings.
@@ -40,6 +41,7 @@ pub mod metrics;
 pub mod pace;
 pub mod phantom;
 pub mod ports;
+pub mod reading;
 pub mod record;
 pub mod scaler;
 pub mod schedule;

@@ -71,8 +71,14 @@ fn values(counts: &Counts, troubles: Troubles) -> [(&'static str, f64, StandardU
     ]
 }
 
-/// Each metric twice: by `Queue`, and by `Org` and `Queue`, since two organizations may have a queue of one name.
+/// Each metric twice: by `Queue`, and by `Org` and `Queue`, since two organizations may have a queue of one name. But for
+/// the oldest job's wait, which is there only where the source knows it, and once.
 fn data(queue: &str, counts: &Counts, troubles: Troubles, at: Timestamp) -> Vec<MetricDatum> {
+    let wait = counts.oldest_wait(at).map(|wait| {
+        let wait = MetricDatum::builder().metric_name("OldestJobWaitSeconds").value(wait.as_secs_f64());
+        let by_queue = Dimension::builder().name("Queue").value(queue).build();
+        wait.dimensions(by_queue).timestamp(time(at)).unit(StandardUnit::Seconds).build()
+    });
     let by_queue = Dimension::builder().name("Queue").value(queue).build();
     let by_org = Dimension::builder().name("Org").value(&counts.organization).build();
     let when = time(at);
@@ -89,6 +95,7 @@ fn data(queue: &str, counts: &Counts, troubles: Troubles, at: Timestamp) -> Vec<
                     .build()
             })
         })
+        .chain(wait)
         .collect()
 }
 
@@ -120,17 +127,16 @@ fn gap_of(group: &str, gap: i64, at: Timestamp, valid_for: Duration) -> Vec<Metr
 mod tests {
     use super::*;
     use crate::decide::Jobs;
-    use crate::ports::Agents;
+    use crate::ports::{Agents, RunnableJob};
+    use crate::reading::Reading;
 
     #[test]
     fn every_name_under_both_dimension_sets() {
         let counts = Counts {
-            organization: "acme".into(),
             jobs: Jobs { scheduled: 3, running: 2, waiting: 1 },
             unfinished: 6,
             agents: Agents { idle: 1, busy: 3, total: 4 },
-            expected: 0,
-            poll_after: None,
+            ..none()
         };
         let lines: Vec<String> = data(
             "default",
@@ -157,6 +163,38 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_jobs_wait_is_there_where_it_is_known() {
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let job = |since| RunnableJob { since: second(since), priority: 0 };
+        let wait = |paused, runnable: Option<&[i64]>| {
+            let runnable = runnable.map(|jobs| jobs.iter().copied().map(job).collect());
+            let data = data("q", &Counts { paused, runnable, ..none() }, Troubles::default(), second(100));
+            let of = |d: &&MetricDatum| d.metric_name() == Some("OldestJobWaitSeconds");
+            data.iter().find(of).map(|d| (d.dimensions().len(), d.value().unwrap_or(f64::NAN)))
+        };
+        assert_eq!(wait(Some(false), Some(&[97, 40, 99])), Some((1, 60.0)));
+        assert_eq!(wait(None, Some(&[])), Some((1, 0.0)), "nobody waits");
+        assert_eq!(wait(None, Some(&[103])), Some((1, 0.0)), "the CI's clock is ahead");
+        assert_eq!(wait(Some(false), None), None, "unknown is not zero");
+        assert_eq!(wait(Some(true), Some(&[40])), None, "no job of a paused queue can run");
+    }
+
+    fn none() -> Counts {
+        Counts {
+            organization: "acme".into(),
+            jobs: Jobs::default(),
+            unfinished: 0,
+            agents: Agents::default(),
+            expected: 0,
+            reading: Reading::at(Timestamp::UNIX_EPOCH),
+            paused: None,
+            runnable: None,
+            unmatched: 0,
+            poll_after: None,
+        }
+    }
+
+    #[test]
     fn a_gap_is_followed_by_a_zero_that_voids_it() {
         let of = |gap| {
             let data = gap_of("ci-instances", gap, Timestamp::UNIX_EPOCH, Duration::from_secs(120));
@@ -171,14 +209,6 @@ mod tests {
 
     #[test]
     fn no_agents_are_zero_percent_busy() {
-        let counts = Counts {
-            organization: "acme".into(),
-            jobs: Jobs::default(),
-            unfinished: 0,
-            agents: Agents::default(),
-            expected: 0,
-            poll_after: None,
-        };
-        assert!(values(&counts, Troubles::default()).iter().all(|(_, value, _)| *value == 0.0));
+        assert!(values(&none(), Troubles::default()).iter().all(|(_, value, _)| *value == 0.0));
     }
 }

@@ -4,11 +4,12 @@
 use std::future::Future;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::brake::Seen;
 use crate::decide::Jobs;
+use crate::reading::Reading;
 use crate::sharing::TaggedGroup;
 use lifecycle::boots::Boot;
 
@@ -23,7 +24,22 @@ pub struct Agents {
     pub total: u64,
 }
 
-/// A complete answer of the CI: a partial one is a [`Problem`], never zeros.
+/// A job that waits for an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunnableJob {
+    /// Since when.
+    pub since: Timestamp,
+    /// Higher is dispatched first.
+    pub priority: i64,
+}
+
+/// What a CI answered of a queue. An answer that makes no sense is a [`Problem`], never zeros; one that is old or does not
+/// cover the whole queue says so in `reading`.
+///
+/// Every source fills what it can. Buildkite and build-server: `metrics/queue` all but `paused` and `runnable`, the Stacks
+/// API those too. GitHub Actions would list queued jobs of self-hosted labels (`created_at`, pages and rate limits as
+/// `complete` and `poll_after`, no priority and no pause) and its self-hosted agents with their `busy`; GitLab pending jobs
+/// by tag (`queued_duration`, keyset pages, no priority) and its agents with `paused`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts {
     /// Whose queue it is; a dimension of the metrics.
@@ -36,8 +52,27 @@ pub struct Counts {
     pub agents: Agents,
     /// Jobs that were announced and have not come ([`crate::hint`]).
     pub expected: u32,
+    /// How fresh and how complete this is.
+    pub reading: Reading,
+    /// Does the CI give out no jobs of the queue for now? None where the source does not know.
+    pub paused: Option<bool>,
+    /// The scheduled jobs, one by one; none where the source only counts them.
+    pub runnable: Option<Vec<RunnableJob>>,
+    /// Scheduled jobs that no agent of this stack can run: not among `jobs`.
+    pub unmatched: u64,
     /// How long the CI asks us to wait before the next read.
     pub poll_after: Option<Duration>,
+}
+
+impl Counts {
+    /// For how long the oldest job that an agent could run has waited: zero where no job waits, none where the source
+    /// does not know, or while the queue is paused, when no job can run.
+    #[must_use]
+    pub fn oldest_wait(&self, now: Timestamp) -> Option<SignedDuration> {
+        let runnable = self.runnable.as_ref().filter(|_| self.paused != Some(true))?;
+        let oldest = runnable.iter().map(|job| job.since).min();
+        Some(oldest.map_or(SignedDuration::ZERO, |since| now.duration_since(since).max(SignedDuration::ZERO)))
+    }
 }
 
 /// A step of a tick that failed: one line for people, and the exit code it means.

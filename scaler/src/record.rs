@@ -14,6 +14,7 @@ use crate::brake::Failing;
 use crate::decide::{Capacity, Jobs, Plan, Policy, Reason, Step, decide, needed, needed_by_jobs};
 use crate::gap::{ScalingMode, gaps};
 use crate::phantom::made_up_for;
+use crate::reading::Doubt;
 use crate::share::shares;
 use crate::sharing::{FixedShare, Here, Memory, Part, Sharing};
 use crate::shortage::{Patience, Shortage};
@@ -96,6 +97,15 @@ pub struct Inputs {
     /// Jobs that hints announced and that have not come ([`crate::forecast`]).
     #[serde(default, rename = "announced", skip_serializing_if = "is_none")]
     pub expected: u32,
+    /// The CI gives out no jobs of the queue.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// Scheduled jobs that ask for other agents than there are here; not among `jobs`.
+    #[serde(default, skip_serializing_if = "is_no_job")]
+    pub unmatched: u64,
+    /// Why the job counts lower nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Doubt>,
     /// In the order of the configuration: the cheapest first.
     pub groups: Vec<GroupSeen>,
     /// Other stacks on the queue.
@@ -108,12 +118,28 @@ pub(crate) fn is_none(announced: &u32) -> bool {
     *announced == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+pub(crate) fn is_no_job(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Inputs {
-    /// The jobs to prepare for: those that are there, and those that were announced.
+    /// The jobs to prepare for: those that are there, and those that were announced; those that run, while the queue is
+    /// paused.
     #[must_use]
     fn awaited(&self) -> Option<Jobs> {
-        let expected = u64::from(self.expected);
-        self.jobs.map(|jobs| Jobs { scheduled: jobs.scheduled.saturating_add(expected), ..jobs })
+        let jobs = self.jobs?;
+        if self.paused {
+            return Some(Jobs { running: jobs.running, ..Jobs::default() });
+        }
+        Some(Jobs { scheduled: jobs.scheduled.saturating_add(self.expected.into()), ..jobs })
+    }
+
+    /// Jobs that would need agents if the queue were not paused.
+    #[must_use]
+    pub fn held_back(&self) -> u64 {
+        let jobs = self.jobs.filter(|_| self.paused).unwrap_or_default();
+        jobs.scheduled.saturating_add(self.expected.into())
     }
 
     /// Each group as it is decided on; none where it is not known.
@@ -134,10 +160,12 @@ impl Inputs {
         let desired = known.iter().map(coming).fold(0u32, u32::saturating_add);
         let plan = |share, group| {
             let mut plan = decide(policy, share, group);
-            if plan.reason == Reason::Need && part.by_jobs <= desired {
-                plan.reason = Reason::Floor;
+            match plan.reason {
+                Reason::Need if part.by_jobs <= desired => plan.reason = Reason::Floor,
+                Reason::Enough if self.held_back() > 0 => plan.reason = Reason::Paused,
+                _ => {}
             }
-            Some(plan)
+            Some(if self.doubt.is_some() { plan.in_doubt(group) } else { plan })
         };
         shares.into_iter().zip(&known).map(|(share, group)| plan(share, group)).collect()
     }

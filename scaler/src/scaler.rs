@@ -113,6 +113,8 @@ impl Scaler {
         let kept = |name: &String| Kept::new(name, AutoScalingGroup::new(session, name));
         let served = queues.iter().map(|queue| Served::new(queue.groups.iter().map(kept).collect()));
         let service = Service::new(served.collect());
+        let jobs = BuildkiteJobCounts::new(endpoint, token, session);
+        let jobs = queues.iter().fold(jobs, |jobs, queue| jobs.with(queue));
         Self {
             service,
             queues: queues
@@ -123,7 +125,7 @@ impl Scaler {
             mode: config.mode,
             publish: config.publish,
             publish_every: config.publish_every,
-            jobs: BuildkiteJobCounts::new(endpoint, token, session),
+            jobs,
             groups: AutoScalingGroups::new(session),
             metrics: CloudWatchMetrics::new(session, valid_for(config.publish_every)),
             keeps: Keeps::new(session, config.keeps_parameter.clone()),

@@ -13,6 +13,7 @@ use aws::StoredToken;
 use jiff::SignedDuration;
 use serde_json::Value;
 
+use crate::job_counts::JobSource;
 use crate::schedule::cron::Cron;
 use crate::schedule::{Changes, Period, Schedule, zone, zones};
 use crate::sharing::FixedShare;
@@ -45,6 +46,10 @@ pub struct QueueSettings {
     pub endpoint: Option<String>,
     /// Where the CI's token lies. Never the token.
     pub token: Option<StoredToken>,
+    /// Which of the CI's APIs tells of its jobs.
+    pub job_source: Option<JobSource>,
+    /// What its agents offer beside the queue.
+    pub agent_tags: Option<Vec<String>>,
     /// Agents on one instance.
     pub agents_per_instance: Option<u32>,
     /// Instances beyond the need, while there are jobs.
@@ -149,6 +154,8 @@ fn queue(mut section: Section, noted: &mut Noted) -> QueueSettings {
         groups: groups(&mut section, noted),
         endpoint: endpoint(&mut section, noted),
         token: token(&mut section, noted),
+        job_source: job_source(&mut section, noted),
+        agent_tags: agent_tags(&mut section, noted),
         agents_per_instance: section.number("agents-per-instance", 1, noted),
         instance_buffer: section.number("instance-buffer", 0, noted),
         idle_instances: section.number("idle-instances", 0, noted),
@@ -194,6 +201,36 @@ fn endpoint(section: &mut Section, noted: &mut Noted) -> Option<String> {
         noted.push(format!("{} is `{endpoint}`: give a URL with https://", section.path("endpoint")));
     }
     Some(endpoint.trim_end_matches('/').to_owned())
+}
+
+fn job_source(section: &mut Section, noted: &mut Noted) -> Option<JobSource> {
+    let text = section.text("job-source", JobSource::FORM, noted)?;
+    let source = JobSource::parse(&text);
+    if source.is_none() {
+        noted.push(format!("{} is `{text}`: give {}", section.path("job-source"), JobSource::FORM));
+    }
+    source
+}
+
+/// As instances are told them: a list, or one text with commas. The queue has a key of its own.
+fn agent_tags(section: &mut Section, noted: &mut Noted) -> Option<Vec<String>> {
+    let form = "tags like docker=true, in a list or with commas";
+    let texts = section.texts("agent-tags", form, noted)?;
+    let tags = texts.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|tag| !tag.is_empty());
+    let tags: Vec<String> = tags.map(str::to_owned).collect();
+    for tag in &tags {
+        match tag.split_once('=') {
+            Some(("queue", _)) => {
+                noted.push(format!(
+                    "{} has `{tag}`: the queue has a key of its own",
+                    section.path("agent-tags")
+                ));
+            }
+            Some((key, _)) if !key.trim().is_empty() => {}
+            _ => noted.push(format!("{} has `{tag}`: give {form}", section.path("agent-tags"))),
+        }
+    }
+    Some(tags)
 }
 
 fn token(section: &mut Section, noted: &mut Noted) -> Option<StoredToken> {

@@ -18,7 +18,7 @@ use crate::gap::ScalingMode;
 use crate::phantom::BootWatch;
 use crate::ports::{Counts, Group, Groups, Metrics, Problem, Publication, Troubles};
 use crate::record::{Inputs, Moved, Record, Wanted};
-use crate::sharing::{FixedShare, Memory};
+use crate::sharing::{FixedShare, Memory, Sharing};
 use crate::shortage::{Patience, Shortage};
 use decision::Came;
 pub use decision::Decision;
@@ -235,9 +235,7 @@ impl<G: Group> Served<G> {
             }
             (found, _) => {
                 let (groups, sharing, moved) = self.note(order, found, at, &mut problems).await;
-                let (jobs, expected) = told(counts.as_ref());
-                let queue = order.queue.clone();
-                (Inputs { at, queue, wanted: order.wanted(), jobs, expected, groups, sharing }, moved)
+                (Inputs { groups, sharing, ..told(order, counts.as_ref(), at) }, moved)
             }
         };
         let plans = inputs.decide();
@@ -259,14 +257,25 @@ impl<G: Group> Served<G> {
     }
 }
 
-fn told(counts: Option<&Counts>) -> (Option<crate::decide::Jobs>, u32) {
-    (counts.map(|counts| counts.jobs), counts.map_or(0, |counts| counts.expected))
+/// All that is decided from but the groups.
+fn told(order: &Order, counts: Option<&Counts>, at: Timestamp) -> Inputs {
+    Inputs {
+        at,
+        queue: order.queue.clone(),
+        wanted: order.wanted(),
+        jobs: counts.map(|counts| counts.jobs),
+        expected: counts.map_or(0, |counts| counts.expected),
+        paused: counts.is_some_and(|counts| counts.paused == Some(true)),
+        unmatched: counts.map_or(0, |counts| counts.unmatched),
+        doubt: counts.and_then(|counts| counts.reading.doubt(at)),
+        groups: Vec::new(),
+        sharing: Sharing::Alone,
+    }
 }
 
 /// What was seen before, with the jobs and the wishes of now.
 fn again(before: &Inputs, order: &Order, counts: Option<&Counts>, at: Timestamp) -> Inputs {
-    let (jobs, expected) = told(counts);
-    Inputs { at, wanted: order.wanted(), jobs, expected, ..before.clone() }
+    Inputs { groups: before.groups.clone(), sharing: before.sharing.clone(), ..told(order, counts, at) }
 }
 
 impl Decided {

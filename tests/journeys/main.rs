@@ -29,6 +29,7 @@ mod lone_cloud;
 mod many_queues;
 mod notices;
 mod parameters;
+mod paused_queue;
 mod public_ecr;
 mod rolls;
 mod scene;

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use scaler::decide::Jobs;
 use scaler::ports::{Agents, Counts, JobCounts, Problem};
+use scaler::reading::Reading;
 
 /// How the API answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,6 +49,11 @@ impl JobCounts for Api {
             unfinished,
             agents: Agents::default(),
             expected: 0,
+            // Nobody tells that an answer is old.
+            reading: Reading::at(Timestamp::MAX),
+            paused: None,
+            runnable: None,
+            unmatched: 0,
             poll_after: None,
         })
     }

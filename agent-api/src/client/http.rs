@@ -8,9 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+    AGE, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -238,6 +239,14 @@ pub(crate) async fn status_error(call: &'static str, response: reqwest::Response
         500.. => ApiError::Server { call, status, message, retry_after },
         _ => ApiError::Rejected { call, status, message, retry_after },
     }
+}
+
+/// When the server says that its answer is of: what `Date` says, less the time that a cache had it (`Age`).
+pub(crate) fn answered_at(response: &reqwest::Response) -> Option<Timestamp> {
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let date = jiff::fmt::rfc2822::parse(header(DATE)?).ok()?.timestamp();
+    let age: i64 = header(AGE).and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    date.checked_sub(SignedDuration::from_secs(age.max(0))).ok()
 }
 
 /// The JSON of a good answer.

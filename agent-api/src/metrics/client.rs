@@ -3,18 +3,26 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::header::AUTHORIZATION;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
-use super::{AllMetrics, POLL_DURATION_HEADER, QueueMetrics};
-use crate::client::{ApiError, answer_json, authorization, http_client, send_error, status_error};
+use super::{Agents, AllMetrics, Jobs, POLL_DURATION_HEADER, QueueMetrics};
+use crate::client::{
+    ApiError, answer_json, answered_at, authorization, http_client, send_error, status_error,
+};
+
+/// More of anything is absurd.
+const MOST: u64 = 10_000_000;
 
 /// Answer of `metrics/queue`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueAnswer {
     /// The counts.
     pub metrics: QueueMetrics,
+    /// When the server says that this was so.
+    pub as_of: Option<Timestamp>,
     /// Wait at least so long before the next question.
     pub poll_after: Option<Duration>,
 }
@@ -24,6 +32,8 @@ pub struct QueueAnswer {
 pub struct AllAnswer {
     /// The counts.
     pub metrics: AllMetrics,
+    /// When the server says that this was so.
+    pub as_of: Option<Timestamp>,
     /// Wait at least so long before the next question.
     pub poll_after: Option<Duration>,
 }
@@ -53,10 +63,11 @@ impl MetricsClient {
     /// Every failure, missing fields and an empty organization included.
     pub async fn queue(&self, name: &str) -> Result<QueueAnswer, ApiError> {
         let call = "GET metrics/queue";
-        let (metrics, poll_after): (QueueMetrics, _) =
-            self.get(call, "metrics/queue", &[("name", name)]).await?;
+        let Got { metrics, as_of, poll_after } =
+            self.get::<QueueMetrics>(call, "metrics/queue", &[("name", name)]).await?;
         known_organization(call, &metrics.organization.slug)?;
-        Ok(QueueAnswer { metrics, poll_after })
+        sane(call, &metrics.jobs, &metrics.agents)?;
+        Ok(QueueAnswer { metrics, as_of, poll_after })
     }
 
     /// `GET metrics`.
@@ -65,9 +76,10 @@ impl MetricsClient {
     /// Every failure, missing fields and an empty organization included.
     pub async fn all(&self) -> Result<AllAnswer, ApiError> {
         let call = "GET metrics";
-        let (metrics, poll_after): (AllMetrics, _) = self.get(call, "metrics", &[]).await?;
+        let Got { metrics, as_of, poll_after } = self.get::<AllMetrics>(call, "metrics", &[]).await?;
         known_organization(call, &metrics.organization.slug)?;
-        Ok(AllAnswer { metrics, poll_after })
+        sane(call, &metrics.jobs.total, &metrics.agents.total)?;
+        Ok(AllAnswer { metrics, as_of, poll_after })
     }
 
     async fn get<T: DeserializeOwned>(
@@ -75,7 +87,7 @@ impl MetricsClient {
         call: &'static str,
         path: &str,
         query: &[(&str, &str)],
-    ) -> Result<(T, Option<Duration>), ApiError> {
+    ) -> Result<Got<T>, ApiError> {
         let request = self.http.get(format!("{}/{path}", self.endpoint)).query(query);
         let request = request.header(AUTHORIZATION, authorization(call, &self.token)?);
         let response = request.send().await.map_err(|error| send_error(call, &error))?;
@@ -84,7 +96,25 @@ impl MetricsClient {
         }
         let poll_after = response.headers().get(POLL_DURATION_HEADER).and_then(|value| value.to_str().ok());
         let poll_after = poll_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-        Ok((answer_json(call, response).await?, poll_after))
+        let as_of = answered_at(&response);
+        Ok(Got { metrics: answer_json(call, response).await?, as_of, poll_after })
+    }
+}
+
+/// An answer with what its headers say.
+struct Got<T> {
+    metrics: T,
+    as_of: Option<Timestamp>,
+    poll_after: Option<Duration>,
+}
+
+/// More jobs or agents than any organization has are none of its counts.
+fn sane(call: &'static str, jobs: &Jobs, agents: &Agents) -> Result<(), ApiError> {
+    let most =
+        [jobs.total, jobs.scheduled, jobs.running, jobs.waiting, agents.total, agents.busy, agents.idle];
+    match most.into_iter().find(|count| *count > MOST) {
+        Some(count) => Err(ApiError::Garbage { call, cause: format!("it counts {count}, more than {MOST}") }),
+        None => Ok(()),
     }
 }
 
@@ -110,7 +140,9 @@ mod tests {
     const GOOD: &str = r#"{"agents":{"idle":1,"busy":2,"total":3},
         "jobs":{"scheduled":4,"running":2,"waiting":1,"total":7},"organization":{"slug":"acme"}}"#;
 
-    async fn ask(answer: fn() -> Response) -> Result<QueueAnswer, ApiError> {
+    async fn ask(
+        answer: impl Fn() -> Response + Clone + Send + Sync + 'static,
+    ) -> Result<QueueAnswer, ApiError> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}/v3/", listener.local_addr().unwrap());
         let app = Router::new().route("/v3/metrics/queue", get(move || async move { answer() }));
@@ -124,6 +156,30 @@ mod tests {
         let answer = ask(|| ([(POLL_DURATION_HEADER, "12")], GOOD).into_response()).await.unwrap();
         assert_eq!(answer.metrics.jobs.scheduled, 4);
         assert_eq!(answer.poll_after, Some(Duration::from_secs(12)));
+        let since = jiff::Timestamp::now().duration_since(answer.as_of.unwrap());
+        assert!(since.as_secs().abs() < 60, "the server's own date: {since:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_out_of_a_cache_is_as_old_as_the_cache_says() {
+        let dated = |date: &'static str, age: &'static str| {
+            move || ([("date", date), ("age", age)], GOOD).into_response()
+        };
+        let of = async |answer| ask(answer).await.unwrap().as_of;
+        let noon = "Sun, 22 Nov 2026 12:00:00 GMT";
+        assert_eq!(of(dated(noon, "0")).await, "2026-11-22T12:00:00Z".parse().ok());
+        assert_eq!(of(dated(noon, "90")).await, "2026-11-22T11:58:30Z".parse().ok());
+        assert_eq!(of(dated(noon, "-5")).await, "2026-11-22T12:00:00Z".parse().ok());
+        assert_eq!(of(dated("yesterday", "0")).await, None);
+    }
+
+    #[tokio::test]
+    async fn absurd_counts_are_garbage() {
+        for absurd in ["-4", "4.5", "10000001", "99999999999999999999", "\"4\"", "null"] {
+            let answer = GOOD.replace(":4,", &format!(":{absurd},"));
+            let error = ask(move || answer.clone().into_response()).await.unwrap_err();
+            assert!(matches!(error, ApiError::Garbage { .. }), "{absurd}: {error}");
+        }
     }
 
     #[tokio::test]

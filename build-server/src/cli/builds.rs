@@ -10,7 +10,10 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::client::{Access, Api, Fault, segment};
+use super::{
+    client::{Access, Api, Fault, segment},
+    print_json,
+};
 use crate::{
     output::Stripper,
     request::{BuildRequest, JobRequest, PullRequest},
@@ -200,12 +203,6 @@ fn list_builds(list: &Builds, json: bool) -> Result<(), Fault> {
         writeln!(out, "{number}\t{state}\t{pipeline}\t{}\t{} jobs", build.created_at, build.jobs.len())?;
     }
     Ok(())
-}
-
-fn print_json(value: &impl serde::Serialize) -> Result<(), Fault> {
-    let mut out = stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from)?;
-    Ok(writeln!(out)?)
 }
 
 async fn log(api: &Api, id: &str, follow: bool, timestamps: bool) -> Result<(), Fault> {

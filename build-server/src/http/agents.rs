@@ -26,7 +26,7 @@ use crate::{
     states::JobState,
     store::{
         agents::{self, Agent},
-        jobs,
+        jobs, queues,
         views::{self, AgentView},
     },
     token,
@@ -133,6 +133,9 @@ fn answer_ping(db: &Connection, server: &Server, agent: &Agent, now: i64) -> Res
 /// The job for this agent now, against all other free agents of its queue that ask for work.
 fn next_job(db: &Connection, server: &Server, agent: &Agent, now: i64) -> Result<Option<String>, Refusal> {
     let queue = agent.tags().queue().to_owned();
+    if queues::is_paused(db, &queue)? {
+        return Ok(None);
+    }
     let mut free = agents::free(db, &queue, now)?;
     let window = i64::from(server.config.intervals.ping) * 1000 * PING_INTERVALS;
     free.retain(|other| other.id == agent.id || now - server.presence.of(&other.id).pinged <= window);

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::refusal::Refusal;
 
 /// One script for each version; `user_version` counts those that ran. Never edit one that was released.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// Sets durability, then runs the migrations that this database lacks.
 pub fn prepare(connection: &mut Connection) -> Result<(), Refusal> {
@@ -45,6 +45,24 @@ mod tests {
         connection.pragma_update(None, "user_version", 99).unwrap();
         let refusal = prepare(&mut connection).unwrap_err().to_string();
         assert!(refusal.contains("schema 99"), "{refusal}");
+    }
+
+    #[test]
+    fn an_older_database_keeps_what_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let older = Connection::open(&path).unwrap();
+        older.execute_batch(MIGRATIONS[0]).unwrap();
+        older.pragma_update(None, "user_version", 1).unwrap();
+        let build = "INSERT INTO builds (id, definition, digest, created_at) VALUES ('b', '{}', x'', 1)";
+        older.execute_batch(build).unwrap();
+        drop(older);
+        let mut connection = Connection::open(&path).unwrap();
+        prepare(&mut connection).unwrap();
+        let count = |table: &str| -> i64 {
+            connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!((count("builds"), count("paused_queues"), count("stacks")), (1, 0, 0));
     }
 
     #[test]

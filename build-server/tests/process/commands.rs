@@ -90,6 +90,30 @@ fn builds_are_made_shown_listed_and_canceled() {
 }
 
 #[test]
+fn queues_are_paused_listed_and_resumed() {
+    let dir = folder();
+    let server = Program::start(dir.path());
+    server.builds_json(&["create", "--pipeline", "app", "--repo", "/r", "--command", "make"]);
+    let queues = |arguments: &[&str]| {
+        let mut command = binary();
+        command.arg("queues").args(arguments).args(["--server", &server.url, "--token-file"]);
+        command.arg(dir.path().join("data/api-token")).output().unwrap()
+    };
+    let text = |output: Output| {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let paused = text(queues(&["pause", "default", "--note", "moving the database"]));
+    let since = "queue default 1 scheduled 0 running 0 agents paused since 20";
+    assert!(paused.starts_with(since) && paused.ends_with("Z: moving the database\n"), "{paused}");
+    assert_eq!(text(queues(&["list"])), paused);
+    let json: serde_json::Value = serde_json::from_str(&text(queues(&["list", "--json"]))).unwrap();
+    assert_eq!(json["queues"][0]["note"], "moving the database");
+    assert_eq!(text(queues(&["resume", "default"])), "queue default 1 scheduled 0 running 0 agents\n");
+    assert_eq!(told(&queues(&["pause", "../agents"])).0, Some(2));
+}
+
+#[test]
 fn each_failure_has_its_exit_code() {
     let dir = folder();
     let server = Program::start(dir.path());

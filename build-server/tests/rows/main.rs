@@ -6,5 +6,6 @@
 mod agents;
 mod jobs;
 mod logs;
+mod stacks;
 mod stage;
 mod users;

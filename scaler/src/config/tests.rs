@@ -44,10 +44,25 @@ fn all_faults_are_reported_at_once_with_their_names() {
         ("INCLUDE_WAITING", "maybe"),
         ("LAMBDA_INTERVAL", "soon"),
         ("SCALING_MODE", "alarm"),
+        ("JOB_SOURCE", "stack"),
         ("BUILDKITE_AGENT_ENDPOINT", "ci.example"),
     ])
     .unwrap_err();
     insta::assert_snapshot!(faults.to_string());
+}
+
+#[test]
+fn tags_are_of_no_use_to_a_source_that_only_counts() {
+    let least = [("ASG_NAME", "g"), ("BUILDKITE_AGENT_TOKEN", "t")];
+    let of = |document| read_with(&least, Some(document));
+    let config = of("job-source: stacks\nagent-tags: [a=1, 'b=2,c=3']").unwrap().queues.remove(0);
+    assert_eq!(config.job_source, JobSource::Stacks);
+    assert_eq!(config.agent_tags.unwrap(), ["a=1", "b=2", "c=3"]);
+    let fault = of("agent-tags: a=1").unwrap_err().to_string();
+    assert!(fault.starts_with("settings: agent-tags is set, but the metrics do not tell"), "{fault}");
+    let both = [&least[..], &[("JOB_SOURCE", "metrics")]].concat();
+    let fault = read_with(&both, Some("job-source: stacks")).unwrap_err().to_string();
+    assert_eq!(fault, "JOB_SOURCE is `metrics`, but settings: job-source says otherwise: give one of them");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::brake::Failing;
 use crate::decide::{Plan, Reason, Step, needed, needed_by_jobs};
+use crate::reading::Doubt;
 use crate::record::{GroupSeen, Inputs, Known, Moved, Record};
 use crate::sharing::{Fellows, Sharing};
 
@@ -88,7 +89,7 @@ fn why(inputs: &Inputs, known: &Known, plan: &Plan) -> String {
     let (group, shortage) = known.weigh(inputs.wanted.patience, inputs.at);
     let need = need(inputs);
     match plan.reason {
-        Reason::Need | Reason::Floor | Reason::AtMaximum => need,
+        Reason::Need | Reason::Floor | Reason::AtMaximum | Reason::Paused => need,
         Reason::Enough => format!("{need}: as many as desired"),
         Reason::Surplus => {
             let held = if group.held > 0 { format!("; {} held", are(group.held)) } else { String::new() };
@@ -115,6 +116,7 @@ fn why(inputs: &Inputs, known: &Known, plan: &Plan) -> String {
             format!("{need}, but the settings forbid to scale out")
         }
         Reason::Disabled => format!("{need}, but the settings forbid to scale in"),
+        Reason::InDoubt => format!("{need}, but {}: nothing is lowered by it", doubt(inputs)),
     }
 }
 
@@ -129,18 +131,46 @@ fn phantoms(known: &Known) -> String {
     }
 }
 
-/// What the jobs ask for.
+/// Why the job counts lower nothing.
+fn doubt(inputs: &Inputs) -> String {
+    match inputs.doubt {
+        Some(Doubt::Stale { as_of }) => format!("the CI's answer is of {}", clock(as_of)),
+        _ => "the CI's answer is incomplete".to_owned(),
+    }
+}
+
+/// What the jobs ask for, and those that ask for nothing because the queue is paused.
 fn need(inputs: &Inputs) -> String {
+    let asked = format!("{}{}", asked(inputs), unmatched(inputs));
+    if !inputs.paused {
+        return asked;
+    }
+    let held_back = match inputs.held_back() {
+        0 => String::new(),
+        1 => ", 1 job waits for that to end".to_owned(),
+        count => format!(", {count} jobs wait for that to end"),
+    };
+    format!("the queue is paused{held_back}: {asked}")
+}
+
+/// Jobs that nobody here can run.
+fn unmatched(inputs: &Inputs) -> String {
+    match inputs.unmatched {
+        0 => String::new(),
+        1 => " (1 more asks for other agents)".to_owned(),
+        count => format!(" ({count} more ask for other agents)"),
+    }
+}
+
+/// What the jobs ask for that ask for anything.
+fn asked(inputs: &Inputs) -> String {
     let Some(jobs) = inputs.jobs else { return "the jobs are not known".to_owned() };
     let policy = &inputs.wanted.policy;
-    let waiting = if policy.include_waiting { jobs.waiting } else { 0 };
-    let announced = u64::from(inputs.expected);
-    let counted = [
-        (jobs.scheduled, "scheduled"),
-        (jobs.running, "running"),
-        (waiting, "waiting"),
-        (announced, "announced"),
-    ];
+    let waiting = if policy.include_waiting && !inputs.paused { jobs.waiting } else { 0 };
+    let (scheduled, announced) =
+        if inputs.paused { (0, 0) } else { (jobs.scheduled, u64::from(inputs.expected)) };
+    let counted =
+        [(scheduled, "scheduled"), (jobs.running, "running"), (waiting, "waiting"), (announced, "announced")];
     let counted: Vec<(u64, &str)> = counted.into_iter().filter(|(count, _)| *count > 0).collect();
     let here = inputs.jobs().unwrap_or(jobs);
     let by_jobs = needed_by_jobs(policy, &here);
@@ -150,8 +180,11 @@ fn need(inputs: &Inputs) -> String {
         let limit = limit(inputs, part).map_or_else(String::new, |limit| format!(", but {limit}"));
         format!("{text}{kept}{limit}")
     };
-    let Some((first, state)) = counted.first() else { return beyond("no jobs".to_owned()) };
-    let mut text = format!("{first} job{} {state}", if *first == 1 { "" } else { "s" });
+    let Some((first, state)) = counted.first() else {
+        return beyond(if inputs.paused { "no job runs" } else { "no jobs" }.to_owned());
+    };
+    let at_least = if inputs.doubt == Some(Doubt::Incomplete) { "at least " } else { "" };
+    let mut text = format!("{at_least}{first} job{} {state}", if *first == 1 { "" } else { "s" });
     for (place, (count, state)) in counted.iter().enumerate().skip(1) {
         let and = if place + 1 == counted.len() { " and" } else { "," };
         // A `String` takes all that is written.

@@ -95,14 +95,20 @@ fn any_sharing() -> impl Strategy<Value = Sharing> {
     prop_oneof![5 => Just(Sharing::Alone), 1 => Just(Sharing::Unknown), 4 => fellows]
 }
 
+fn any_doubt() -> impl Strategy<Value = Option<Doubt>> {
+    let stale = any_moment().prop_map(|as_of| Doubt::Stale { as_of });
+    proptest::option::of(prop_oneof![Just(Doubt::Incomplete), stale])
+}
+
 /// Whatever a tick may decide from.
 pub fn any_inputs() -> impl Strategy<Value = Inputs> {
     any_wanted().prop_flat_map(|wanted| {
         let known = proptest::option::weighted(0.9, any_known(wanted.patience));
         let groups = proptest::collection::vec(known, 1..5);
         let expected = prop_oneof![2 => Just(0u32), 1 => 1u32..100, 1 => any::<u32>()];
-        (any_moment(), proptest::option::weighted(0.9, any_jobs()), expected, groups, any_sharing()).prop_map(
-            move |(at, jobs, expected, groups, sharing)| {
+        let jobs = (proptest::option::weighted(0.9, any_jobs()), expected, any::<bool>(), any_doubt());
+        (any_moment(), jobs, groups, any_sharing()).prop_map(
+            move |(at, (jobs, expected, paused, doubt), groups, sharing)| {
                 let named = |(place, known)| GroupSeen { name: format!("ci-{place}"), known };
                 let groups = groups.into_iter().enumerate().map(named).collect();
                 Inputs {
@@ -111,6 +117,9 @@ pub fn any_inputs() -> impl Strategy<Value = Inputs> {
                     wanted: wanted.clone(),
                     jobs,
                     expected,
+                    paused,
+                    unmatched: u64::from(expected % 3),
+                    doubt,
                     groups,
                     sharing,
                 }
@@ -142,6 +151,9 @@ pub fn inputs(jobs: Option<(u64, u64)>, capacity: Capacity) -> Inputs {
         },
         jobs: jobs.map(|(scheduled, running)| Jobs { scheduled, running, waiting: 0 }),
         expected: 0,
+        paused: false,
+        unmatched: 0,
+        doubt: None,
         groups: vec![GroupSeen { name: "ci-instances".into(), known: Some(known) }],
         sharing: Sharing::Alone,
     }
@@ -176,6 +188,37 @@ proptest! {
         prop_assert_eq!(read.replay(), Ok(()));
         let again = Record { plan: read.inputs.decide(), ..read };
         prop_assert_eq!(serde_json::to_string(&again).unwrap(), line);
+    }
+
+    #[test]
+    fn counts_in_doubt_grow_as_others_and_let_nothing_go_that_lives(inputs in any_inputs()) {
+        let sure = Inputs { doubt: None, ..inputs.clone() };
+        let inputs = Inputs { doubt: Some(Doubt::Incomplete), ..inputs };
+        let both = inputs.decide().into_iter().zip(sure.decide()).zip(inputs.weighed());
+        for ((plan, sure), group) in both {
+            prop_assert_eq!(plan.is_some(), sure.is_some());
+            let (Some(plan), Some(sure), Some(group)) = (plan, sure, group) else { continue };
+            let called_off = |to| plan.reason == Reason::Short && to >= group.lives();
+            match plan.step {
+                Step::ScaleIn { to, .. } => {
+                    prop_assert!(plan == sure && plan.reason != Reason::Surplus || called_off(to), "{plan:?} {sure:?}");
+                }
+                _ if plan.reason == Reason::InDoubt => prop_assert_eq!(sure.reason, Reason::Surplus),
+                _ => prop_assert_eq!(plan, sure),
+            }
+        }
+    }
+
+    #[test]
+    fn a_paused_queue_asks_for_what_runs_and_no_more(inputs in any_inputs()) {
+        let paused = Inputs { paused: true, ..inputs };
+        let jobs = paused.jobs.map(|jobs| Jobs { running: jobs.running, ..Jobs::default() });
+        let running = Inputs { paused: false, jobs, expected: 0, ..paused.clone() };
+        for (plan, alone) in paused.decide().into_iter().zip(running.decide()) {
+            prop_assert_eq!(plan.map(|plan| (plan.step, plan.needed)), alone.map(|plan| (plan.step, plan.needed)));
+            let told = plan.is_some_and(|plan| plan.reason == Reason::Paused);
+            prop_assert!(!told || paused.held_back() > 0);
+        }
     }
 
     #[test]
@@ -261,6 +304,7 @@ fn quiet_ticks_leave_no_record() {
         record.moved[0].booting.push("i-1".into());
         record
     };
+    let paused = |scheduled| Inputs { paused: true, ..inputs(Some((scheduled, 9)), busy(3)) };
     for (name, record, quiet) in [
         ("as many as needed", at(Some((0, 9)), busy(3)), true),
         ("nothing at all", at(Some((0, 0)), busy(0)), true),
@@ -270,6 +314,8 @@ fn quiet_ticks_leave_no_record() {
         ("more are needed than may be", at(Some((99, 9)), busy(5)), false),
         ("the CI did not answer", at(None, busy(3)), false),
         ("an instance came", moved(at(Some((0, 9)), busy(3))), false),
+        ("a paused queue without jobs", record_of(&paused(0), &[]), true),
+        ("jobs wait on a paused queue", record_of(&paused(2), &[]), false),
         ("metrics failed", record_of(&inputs(Some((0, 9)), busy(3)), &["denied"]), false),
     ] {
         assert_eq!(record.is_quiet(), quiet, "{name}");
@@ -319,6 +365,9 @@ fn what_no_group_may_have_or_can_get_is_short() {
             wanted,
             jobs,
             expected: 0,
+            paused: false,
+            unmatched: 0,
+            doubt: None,
             groups,
             sharing: Sharing::Alone,
         };

@@ -22,6 +22,8 @@ queue: ''
 groups: [ci, ci, 7]
 endpoint: ci.example
 token: abc-the-token-itself
+job-source: graphql
+agent-tags: ['queue=linux', gpu, '=x', 'os=debian']
 agents-per-instance: 0
 instance-buffer: -1
 idle_instances: 2

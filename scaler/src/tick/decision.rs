@@ -7,6 +7,7 @@ use super::Order;
 use crate::brake::Failing;
 use crate::decide::{Capacity, Jobs, Plan, Step};
 use crate::ports::{Agents, Counts};
+use crate::reading::Doubt;
 use crate::record::Inputs;
 
 /// A line of the decision log, of one group in one tick: what was seen, what was decided and why, what became of it.
@@ -32,6 +33,18 @@ pub struct Decision {
     /// Jobs that were announced and have not come.
     #[serde(skip_serializing_if = "crate::record::is_none")]
     pub announced: u32,
+    /// The CI gives out no jobs of the queue.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// Scheduled jobs that ask for other agents than there are here.
+    #[serde(skip_serializing_if = "crate::record::is_no_job")]
+    pub unmatched: u64,
+    /// Why the job counts lower nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Doubt>,
+    /// For how long the oldest job has waited that could run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_wait_s: Option<i64>,
     /// Agents, when the CI answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agents: Option<Agents>,
@@ -75,6 +88,7 @@ impl Came<'_> {
     /// A line for each group.
     pub(super) fn decisions(&self) -> Vec<Decision> {
         let Self { order, inputs, plans, gaps, .. } = self;
+        let oldest_wait = self.counts.and_then(|counts| counts.oldest_wait(inputs.at));
         let each = inputs.groups.iter().zip(inputs.weighed()).zip(plans.iter().zip(*gaps));
         let each = each.map(|((group, capacity), (plan, gap))| Decision {
             at: inputs.at,
@@ -85,6 +99,10 @@ impl Came<'_> {
             period: order.period.clone(),
             jobs: inputs.jobs,
             announced: inputs.expected,
+            paused: inputs.paused,
+            unmatched: inputs.unmatched,
+            doubt: inputs.doubt,
+            oldest_wait_s: oldest_wait.map(|wait| wait.as_secs()),
             agents: self.counts.map(|counts| counts.agents),
             capacity,
             boots_failing: group.known.as_ref().and_then(|known| known.boots_failing.clone()),

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::tests::{Stage, broken, counts, order};
 use super::*;
 use crate::decide::Capacity;
+use crate::ports::Counts;
+use crate::reading::Reading;
 
 /// What happens before a tick.
 #[derive(Debug, Clone)]
@@ -43,7 +45,9 @@ proptest! {
                 Event::Updated(place) => stage.groups[place].update(),
             }
             let before = [0, 1].map(|place: usize| stage.groups[place].set().len());
-            let counts = jobs.map(counts).ok_or_else(|| broken("no answer"));
+            let reading = Reading { at, as_of: None, complete: jobs != Some(7) };
+            let told = |jobs| Counts { reading, paused: Some(jobs == 5), ..counts(jobs) };
+            let counts = jobs.map(told).ok_or_else(|| broken("no answer"));
             let outcome = runtime.block_on(stage.tick(&order(), counts, second));
             let set = [0, 1].map(|place| stage.groups[place].set().split_off(before[place]));
             let Some(record) = outcome.record else {

@@ -42,7 +42,7 @@ pub(super) fn asks_nothing(inputs: &Inputs) -> bool {
 }
 
 fn is_enough(plan: &Plan) -> bool {
-    plan.target().is_none() && matches!(plan.reason, Reason::Enough | Reason::AtMaximum)
+    plan.target().is_none() && matches!(plan.reason, Reason::Enough | Reason::AtMaximum | Reason::Paused)
 }
 
 fn is_steady(group: &Capacity) -> bool {

@@ -4,6 +4,7 @@ use super::fake_group::{FakeGroup, FakeGroups};
 use super::*;
 use crate::decide::{Capacity, Jobs};
 use crate::ports::*;
+use crate::reading::Reading;
 
 pub struct FakeMetrics(pub Result<(), Problem>, pub Mutex<Vec<Vec<Publication>>>);
 
@@ -67,6 +68,11 @@ pub fn counts(scheduled: u64) -> Counts {
         unfinished: scheduled,
         agents: Agents::default(),
         expected: 0,
+        // Never old, whenever a test ticks.
+        reading: Reading::at(Timestamp::MAX),
+        paused: None,
+        runnable: None,
+        unmatched: 0,
         poll_after: Some(Duration::from_secs(20)),
     }
 }

@@ -5,6 +5,7 @@
 
 mod records;
 mod settings;
+mod stacks;
 mod stage;
 
 use serde_json::{Value, json};

@@ -38,8 +38,12 @@ impl Ci {
     }
 }
 
+/// What the Stacks API answers: status, body (`NEXT` stands for a cursor that never repeats) and date.
+type Listed = (u16, String, Option<String>);
+
 struct World {
     ci: Mutex<Ci>,
+    listed: Mutex<Listed>,
     token: Mutex<String>,
     secret: Mutex<String>,
     secret_reads: Mutex<usize>,
@@ -88,6 +92,7 @@ impl Stage {
     pub async fn start(ci: Ci) -> Self {
         let world = Arc::new(World {
             ci: Mutex::new(ci.clone()),
+            listed: Mutex::default(),
             token: Mutex::new("the-token".into()),
             secret: Mutex::default(),
             secret_reads: Mutex::default(),
@@ -103,7 +108,11 @@ impl Stage {
         let ci_address = if matches!(ci, Ci::HangsUp) {
             hangs_up().await
         } else {
-            serve(Router::new().route("/v3/metrics/queue", get(metrics)).with_state(world.clone())).await
+            let ci = Router::new()
+                .route("/v3/metrics/queue", get(metrics))
+                .route("/v3/stacks/register", post(async |body: axum::Json<Value>| body))
+                .route("/v3/stacks/{key}/scheduled-jobs", get(scheduled_jobs));
+            serve(ci.with_state(world.clone())).await
         };
         let aws = serve(Router::new().fallback(any(aws)).with_state(world.clone())).await;
         let runtime = Router::new()
@@ -122,6 +131,11 @@ impl Stage {
     /// From the CI's third answer on, only `value` is accepted, and the secret holds it.
     pub fn rotate_at_third_read(&self, value: &str) {
         *self.world.rotation.lock().unwrap() = Some((3, value.into()));
+    }
+
+    /// What the Stacks API answers, always.
+    pub fn list(&self, status: u16, body: &str, date: Option<&str>) {
+        *self.world.listed.lock().unwrap() = (status, body.to_owned(), date.map(str::to_owned));
     }
 
     pub fn secret_reads(&self) -> usize {
@@ -225,6 +239,17 @@ async fn metrics(State(world): State<Arc<World>>, headers: HeaderMap) -> Respons
         Ci::Silent => std::future::pending().await,
         Ci::HangsUp => unreachable!("another server"),
     }
+}
+
+async fn scheduled_jobs(State(world): State<Arc<World>>, uri: axum::http::Uri) -> Response {
+    let (status, body, date) = world.listed.lock().unwrap().clone();
+    let page: u32 = uri.query().and_then(|query| query.split_once("after=")?.1.parse().ok()).unwrap_or(0);
+    let body = body.replace("NEXT", &(page + 1).to_string());
+    let mut answer = (StatusCode::from_u16(status).unwrap(), body).into_response();
+    if let Some(date) = date {
+        answer.headers_mut().insert("date", date.parse().unwrap());
+    }
+    answer
 }
 
 /// Counts the CI's answers down to the rotation.

@@ -195,6 +195,27 @@ fn every_situation_in_plain_words() {
             &["autoscaling:DescribeAutoScalingGroups on groups tagged tidemark:queue=default: throttled"],
         ),
         ("a fixed share", with(inputs(Some((9, 4)), busy(2)), |i| i.wanted.share = third()), &[]),
+        ("a paused queue", with(inputs(Some((9, 0)), busy(0)), |i| i.paused = true), &[]),
+        ("a paused queue whose jobs run on", with(inputs(Some((1, 4)), busy(2)), |i| i.paused = true), &[]),
+        ("idle instances of a paused queue go", with(inputs(Some((9, 2)), idle), |i| i.paused = true), &[]),
+        (
+            "an incomplete answer that asks for more",
+            with(inputs(Some((9, 4)), busy(3)), |i| i.doubt = Some(Doubt::Incomplete)),
+            &[],
+        ),
+        (
+            "an incomplete answer that asks for less",
+            with(inputs(Some((0, 2)), idle), |i| i.doubt = Some(Doubt::Incomplete)),
+            &[],
+        ),
+        (
+            "an old answer that asks for less",
+            with(inputs(Some((0, 0)), idle), |i| {
+                i.doubt = Some(Doubt::Stale { as_of: "2026-11-21T13:58:00Z".parse().unwrap() });
+            }),
+            &[],
+        ),
+        ("some jobs ask for other agents", with(inputs(Some((9, 4)), busy(3)), |i| i.unmatched = 2), &[]),
         ("a hostile answer", inputs(None, busy(3)), &["garbage: \u{1b}[2J\nnext line"]),
     ];
     let mut told = String::new();

@@ -2,6 +2,7 @@ use super::*;
 use crate::decide::Jobs;
 use crate::hint::parse;
 use crate::ports::Agents;
+use crate::reading::Reading;
 
 fn expected(heard: &Heard, scheduled: u64) -> u32 {
     let mut counts = Counts {
@@ -10,6 +11,10 @@ fn expected(heard: &Heard, scheduled: u64) -> u32 {
         unfinished: scheduled,
         agents: Agents::default(),
         expected: 0,
+        reading: Reading::at(Timestamp::now()),
+        paused: None,
+        runnable: None,
+        unmatched: 0,
         poll_after: None,
     };
     heard.expect(&mut counts, Timestamp::now());

@@ -189,6 +189,9 @@ impl Queue {
             },
             jobs: Some(seen.jobs),
             expected: 0,
+            paused: false,
+            unmatched: 0,
+            doubt: None,
             groups: vec![GroupSeen { name: name(own), known: Some(known) }],
             sharing: Sharing::of(&[name(own)], &tagged, &self.memories[own]),
         };
