@@ -45,6 +45,11 @@ impl QuietGroup {
         Self { endpoint, groups, keeper }
     }
 
+    /// Another group beside it.
+    pub fn also(&self, definition: Definition) {
+        self.groups.define(definition);
+    }
+
     /// A session of the lab's user.
     pub async fn session(&self) -> aws::Session {
         let admin = self.endpoint.admin();

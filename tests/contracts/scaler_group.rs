@@ -1,14 +1,15 @@
 //! The group as the scaler sees it: `FakeGroup` and `AutoScalingGroup`.
 
-use lab::group::model::Lifecycle;
+use lab::group::model::{Definition, Lifecycle, Tag};
 use scaler::brake::Seen;
 use scaler::decide::Capacity;
 use scaler::group::AutoScalingGroup;
 use scaler::groups::AutoScalingGroups;
 use scaler::ports::{Group, Groups, Problem};
+use scaler::sharing::TaggedGroup;
 use scaler::tick::fake_group::{FakeGroup, FakeGroups};
 
-use crate::quiet_group::{GROUP, QuietGroup};
+use crate::quiet_group::{GROUP, QuietGroup, definition};
 
 /// Makes empty groups.
 trait Stage {
@@ -141,6 +142,46 @@ async fn boots_are_told_by_the_activities_of_the_group() {
     lab.until(|g| g.in_service() == 0).await;
     let boots = group.boots().await.unwrap();
     assert!(boots.iter().all(|boot| boot.failure.is_some()), "{boots:?}");
+}
+
+/// What only the adapter has: more groups than a page holds, and more names than a call takes.
+#[tokio::test]
+async fn groups_are_found_by_their_queues_and_by_name_however_many() {
+    let lab = QuietGroup::start(0, 3, false).await;
+    let name = |n: usize| format!("group-{n:03}");
+    for n in 0..120 {
+        let tag = |key: &str, value: String| Tag { key: key.to_owned(), value, at_launch: false };
+        let tags = vec![
+            tag("tidemark:queue", format!("queue-{}", n / 2)),
+            tag("tidemark:stack", format!("stack-{n}")),
+            tag("tidemark:weight", if n == 7 { "3" } else { "much" }.to_owned()),
+            tag("tidemark:priority", " -2 ".to_owned()),
+        ];
+        lab.also(Definition { name: name(n), tags, ..definition(0, 3, false) });
+    }
+    let groups = AutoScalingGroups::new(&lab.session().await);
+    let queues = |numbers: std::ops::Range<usize>| numbers.map(|n| format!("queue-{n}")).collect::<Vec<_>>();
+    let found = async |queues: &[String]| {
+        let found = groups.tagged(queues).await.unwrap();
+        found.iter().map(|group| (group.queue.clone(), group.name.clone())).collect::<Vec<_>>()
+    };
+    let of = |numbers: std::ops::Range<usize>| {
+        numbers.map(|n| (format!("queue-{}", n / 2), name(n))).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&queues(3..5)).await, of(6..10));
+    assert_eq!(found(&queues(0..60)).await, of(0..120), "two pages");
+    assert_eq!(found(&queues(60..61)).await, []);
+    let one = groups.tagged(&queues(3..4)).await.unwrap();
+    let standing =
+        |group: &TaggedGroup| (group.stack.clone().unwrap(), group.standing.priority, group.standing.weight);
+    let expected = [("stack-6".to_owned(), -2, 1), ("stack-7".to_owned(), -2, 3)];
+    assert_eq!(one.iter().map(standing).collect::<Vec<_>>(), expected, "what is no number is the default");
+
+    let names: Vec<String> = (0..120).rev().map(name).chain([GROUP.to_owned(), "gone".to_owned()]).collect();
+    let told = groups.named(&names).await;
+    assert!(told.len() == 122 && told[..121].iter().all(Result::is_ok));
+    let problem = told[121].as_ref().unwrap_err();
+    assert!(problem.code == 78 && problem.message.starts_with("group gone does not exist"), "{problem}");
 }
 
 /// What only the adapter has: instances, counted by what scale-in may do with them.

@@ -19,7 +19,7 @@ type Result<T> = std::result::Result<T, Refusal>;
 /// Answers `action`, or `None` when moto shall.
 pub fn answer(groups: &mut GroupMap, action: &str, params: &Params, now: Timestamp) -> Option<Result<Xml>> {
     Some(match action {
-        "DescribeAutoScalingGroups" => Ok(describe::groups(groups, params)),
+        "DescribeAutoScalingGroups" => describe::groups(groups, params),
         "DescribeAutoScalingInstances" => Ok(describe::instances(groups, params)),
         "DescribeScalingActivities" => Ok(describe::activities(groups, params)),
         "DescribeLifecycleHooks" => named(groups, params).map(|g| describe::hooks(g)),

@@ -5,15 +5,38 @@ use crate::endpoint::autoscaling::{Params, members, structures};
 use crate::group::model::{Activity, ActivityStatus, Group, Hook, Member};
 
 use super::GroupMap;
+use crate::group::requests::Refusal;
 
-pub(super) fn groups(groups: &GroupMap, params: &Params) -> Xml {
+/// The most names in a call, groups on a page where nobody says how many, and the most that anybody may say:
+/// <https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DescribeAutoScalingGroups.html>.
+const NAMES: usize = 50;
+const PAGE: usize = 50;
+const LARGEST_PAGE: usize = 100;
+
+pub(super) fn groups(groups: &GroupMap, params: &Params) -> Result<Xml, Refusal> {
     let names = members(params, "AutoScalingGroupNames");
+    if names.len() > NAMES {
+        let count = names.len();
+        return Err(Refusal::validation(format!(
+            "{count} names at 'autoScalingGroupNames': at most {NAMES}"
+        )));
+    }
+    let number = |field: &str| params.get(field).and_then(|n| n.parse().ok());
+    let (from, most) = (number("NextToken").unwrap_or(0), number("MaxRecords").unwrap_or(PAGE));
+    if most > LARGEST_PAGE {
+        return Err(Refusal::validation(format!("{most} at 'maxRecords': at most {LARGEST_PAGE}")));
+    }
     let filters = structures(params, "Filters");
     let found = groups
         .values()
         .filter(|g| names.is_empty() || names.contains(&g.definition.name.as_str()))
         .filter(|g| filters.iter().all(|f| passes(g, f)));
-    Xml::Fields(vec![("AutoScalingGroups", Xml::List(found.map(group).collect()))])
+    let mut left = found.skip(from);
+    let mut fields = vec![("AutoScalingGroups", Xml::List(left.by_ref().take(most).map(group).collect()))];
+    if left.next().is_some() {
+        fields.push(("NextToken", Xml::text(from + most)));
+    }
+    Ok(Xml::Fields(fields))
 }
 
 /// `tag:KEY` with values, `tag-key` and `tag-value`: as the API filters groups.

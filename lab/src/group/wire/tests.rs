@@ -103,6 +103,27 @@ fn groups_are_found_by_name_and_by_tag() {
 }
 
 #[test]
+fn groups_are_told_in_pages_and_asked_for_by_so_many_names() {
+    let mut groups = one_group();
+    for n in 0..60 {
+        let mut other = groups["g"].clone();
+        other.definition.name = format!("g-{n:02}");
+        groups.insert(other.definition.name.clone(), other);
+    }
+    let mut page = |asked: &[(&str, &str)]| call(&mut groups, "DescribeAutoScalingGroups", asked);
+    let told = |body: &str| body.matches("<AutoScalingGroupName>").count();
+    let first = page(&[]).unwrap();
+    assert!(told(&first) == 50 && first.contains("<NextToken>50<"), "{first}");
+    let last = page(&[("NextToken", "50")]).unwrap();
+    assert!(told(&last) == 11 && !last.contains("NextToken"), "{last}");
+    assert_eq!(told(&page(&[("MaxRecords", "100")]).unwrap()), 61);
+    assert!(page(&[("MaxRecords", "101")]).unwrap_err().contains("at most 100"));
+    let names: Vec<String> = (0..51).map(|n| format!("AutoScalingGroupNames.member.{}", n + 1)).collect();
+    let asked: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "g")).collect();
+    assert!(page(&asked).unwrap_err().contains("at most 50"));
+}
+
+#[test]
 fn a_terminated_instance_waits_for_its_hook_and_the_history_says_so() {
     let mut groups = one_group();
     let answer = call(
