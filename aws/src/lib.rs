@@ -5,12 +5,15 @@
 //! - [`fault`]: every SDK error becomes a [`fault::CallError`] that says what was called, on what, and which
 //!   [`fault::Fault`] it was. *Absent*, *denied*, *denied by key*, *throttled* and *unreachable* stay apart.
 //! - [`imds`]: the instance metadata service, version 2 only.
+//! - `dynamodb`: items of a table, without the SDK's client.
 //! - `stored_token`: the CI's agent token in Secrets Manager or SSM.
 //! - [`arn`]: identifiers parsed once, partition-aware.
 //!
 //! `AWS_ENDPOINT_URL` and `AWS_EC2_METADATA_SERVICE_ENDPOINT` are honoured everywhere, so the lab needs no switch.
 
 pub mod arn;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 pub mod fault;
 pub mod imds;
 pub mod session;

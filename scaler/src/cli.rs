@@ -96,7 +96,9 @@ async fn run(verb: Verb) -> Result<(), Problem> {
     match verb {
         Verb::Once { dry_run } => {
             let mut scalers = Scalers::connect(&config(None).await?).await?;
-            first(scalers.tick(dry_run).await)
+            let problems = scalers.tick(dry_run).await;
+            scalers.rest().await;
+            first(problems)
         }
         Verb::Run { dry_run, listen } => {
             let config = config(listen).await?;

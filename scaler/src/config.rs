@@ -55,6 +55,8 @@ pub struct Config {
     pub publish_every: Duration,
     /// The SSM parameter that tells instances that idle ones are kept; without one, that of the groups' stack.
     pub keeps_parameter: Option<String>,
+    /// The DynamoDB table of the lease.
+    pub state_table: Option<String>,
     /// From one tick to the next.
     pub interval: Duration,
     /// How long one invocation of the Lambda function goes on ticking.
@@ -157,6 +159,7 @@ impl Config {
             publish: reader.flag("CLOUDWATCH_METRICS", "metrics", metrics).unwrap_or(true),
             publish_every: reader.duration("PUBLISH_EVERY", "", None, Duration::from_secs(60)),
             keeps_parameter: reader.text("KEEPS_PARAMETER"),
+            state_table: reader.text("STATE_TABLE"),
             hints: reader.hints(),
             interval: reader.duration("LAMBDA_INTERVAL", "interval", interval, Duration::from_secs(10)),
             invocation: reader.duration("LAMBDA_TIMEOUT", "", None, Duration::from_secs(50)),

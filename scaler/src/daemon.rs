@@ -48,7 +48,7 @@ async fn ticks(mut scaler: Scaler, interval: Duration, dry_run: bool, mut stoppe
         tokio::select! {
             () = wait => {}
             () = hint => {}
-            _ = stopped.changed() => return,
+            _ = stopped.changed() => return scaler.rest().await,
         }
     }
 }

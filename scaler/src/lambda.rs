@@ -73,6 +73,7 @@ async fn ticks(scaler: &mut Scaler, config: &Config) -> (usize, Option<Problem>)
         failure = failure.or(ticked.problems.into_iter().next());
         let wait = pace::next_tick(config.interval, ticked.poll_after);
         if began.elapsed() + wait >= config.invocation {
+            scaler.rest().await;
             return (ticks, failure);
         }
         tokio::time::sleep(wait).await;

@@ -12,6 +12,7 @@
 //! - [`record`]: pure. All that a tick decided from, and what came of it; [`explain`] tells it in plain words.
 //! - [`reading`]: pure. How fresh and how complete job counts are, and what of it keeps capacity from falling.
 //! - [`job_counts`], [`group`], [`metrics`], [`keeps`]: the adapters (agent API, Auto Scaling, CloudWatch, SSM).
+//! - [`lease`]: pure. Which of several scalers lowers; [`ledger`]: the table that it lies on.
 //! - [`pace`]: pure. When the next tick and the next publication are due.
 //! - [`forecast`]: pure. Jobs that were announced and are not there yet; [`fan_out`]: how many a build brings.
 //! - [`hint`]: webhooks of the CI that make the next look come at once.
@@ -37,6 +38,8 @@ pub mod hint;
 pub mod job_counts;
 pub mod keeps;
 pub mod lambda;
+pub mod lease;
+pub mod ledger;
 pub mod metrics;
 pub mod pace;
 pub mod phantom;

@@ -267,6 +267,9 @@ pub struct Record {
     pub plan: Vec<Option<Plan>>,
     /// Instances that came or went since the tick before, group by group.
     pub moved: Vec<Moved>,
+    /// The scaler that lowers instead of this one: it has the lease ([`crate::lease`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_to: Option<String>,
     /// What failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
@@ -308,6 +311,7 @@ impl Record {
             inputs,
             plan: plan.to_vec(),
             moved,
+            left_to: None,
             problems: problems.iter().take(TEXTS).map(|problem| short(problem)).collect(),
         }
     }

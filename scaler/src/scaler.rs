@@ -19,6 +19,8 @@ use crate::hint::heard::Heard;
 use crate::hint::secret::HintSecret;
 use crate::job_counts::BuildkiteJobCounts;
 use crate::keeps::Keeps;
+use crate::lease::holder::{Holder, MayLower, name_of_this_process};
+use crate::ledger::dynamodb::DynamoDbLedger;
 use crate::metrics::CloudWatchMetrics;
 use crate::pace;
 use crate::ports::Problem;
@@ -58,9 +60,15 @@ impl Scalers {
             .collect()
     }
 
-    /// One tick of all that leaves the metrics to the ticks of the schedule, which may run elsewhere; what failed.
+    /// No tick comes for a while: others may lower.
+    pub async fn rest(&self) {
+        join_all(self.each.iter().map(Scaler::rest)).await;
+    }
+
+    /// One tick of all that leaves the metrics, and with a lease also lowering, to the ticks of the schedule, which may
+    /// run elsewhere; what failed.
     pub async fn tick_unpublished(&mut self) -> Vec<Problem> {
-        let each = self.each.iter_mut().map(|scaler| scaler.tick_with(false, false));
+        let each = self.each.iter_mut().map(|scaler| scaler.tick_with(false, false, true));
         join_all(each).await.into_iter().flat_map(|ticked| ticked.problems).collect()
     }
 }
@@ -111,7 +119,13 @@ impl Scaler {
     fn new(config: &Config, source: Source<'_>, session: &Session) -> Self {
         let Source { endpoint, token, queues } = source;
         let kept = |name: &String| Kept::new(name, AutoScalingGroup::new(session, name));
-        let served = queues.iter().map(|queue| Served::new(queue.groups.iter().map(kept).collect()));
+        let ledger = config.state_table.as_ref().map(|table| DynamoDbLedger::new(session, table));
+        let lease = |queue: &QueueConfig| -> Option<Arc<dyn MayLower>> {
+            Some(Arc::new(Holder::new(ledger.clone()?, &queue.key(), &name_of_this_process())))
+        };
+        let served = queues
+            .iter()
+            .map(|queue| Served::new(queue.groups.iter().map(kept).collect()).under(lease(queue)));
         let service = Service::new(served.collect());
         let jobs = BuildkiteJobCounts::new(endpoint, token, session);
         let jobs = queues.iter().fold(jobs, |jobs, queue| jobs.with(queue));
@@ -143,6 +157,11 @@ impl Scaler {
         })
     }
 
+    /// No tick comes for a while: others may lower.
+    pub async fn rest(&self) {
+        join_all(self.service.queues.iter().map(Served::release)).await;
+    }
+
     /// Waits for a hint that asks for a look.
     pub fn hinted(&self) -> impl Future<Output = ()> + 'static {
         let look = Arc::clone(&self.look);
@@ -153,14 +172,15 @@ impl Scaler {
     /// not quiet.
     pub async fn tick(&mut self, dry_run: bool) -> Ticked {
         let due = pace::publication_due(self.published.map(|at| at.elapsed()), self.publish_every);
-        self.tick_with(dry_run, due).await
+        self.tick_with(dry_run, due, false).await
     }
 
-    async fn tick_with(&mut self, dry_run: bool, due: bool) -> Ticked {
+    async fn tick_with(&mut self, dry_run: bool, due: bool, raise_only: bool) -> Ticked {
         let now = Timestamp::now();
         let publish = self.publish && due;
-        let orders = self.queues.iter().map(|queue| queue.config.order(now, self.mode, dry_run, publish));
-        let orders: Vec<Order> = orders.collect();
+        let order =
+            |queue: &Queue| Order { raise_only, ..queue.config.order(now, self.mode, dry_run, publish) };
+        let orders: Vec<Order> = self.queues.iter().map(order).collect();
         for (served, _) in self.service.queues.iter_mut().zip(&self.queues).filter(|(_, q)| q.heard.is_news())
         {
             served.wake();
@@ -214,7 +234,14 @@ impl QueueConfig {
             share: self.share,
             dry_run,
             publish,
+            raise_only: false,
         }
+    }
+
+    /// What the queue is called in the state table: a queue may have groups in several stacks, each with a scaler of its
+    /// own.
+    fn key(&self) -> String {
+        format!("{} {}", self.queue, self.groups.first().map_or("", String::as_str))
     }
 }
 

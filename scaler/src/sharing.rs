@@ -252,10 +252,14 @@ impl Fellows {
         });
         let missing = (with_extra * agents).saturating_sub(elsewhere.sum()).div_ceil(agents);
         let by_jobs = u64::from(instances[0]);
-        let own = by_jobs.max(missing.min(by_jobs + extra)).max(u64::from(here.policy.min_instances));
+        let own =
+            by_jobs.max(missing.min(by_jobs.saturating_add(extra))).max(u64::from(here.policy.min_instances));
         let beyond = beyond.div_ceil(agents);
         let number = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-        Part { by_jobs: number(by_jobs + beyond), instances: number(own + beyond) }
+        Part {
+            by_jobs: number(by_jobs.saturating_add(beyond)),
+            instances: number(own.saturating_add(beyond)),
+        }
     }
 
     /// What is remembered of the others from now on.

@@ -1,31 +1,31 @@
 //! One tick: observe jobs and groups, decide, apply, publish, and say why.
 
+mod apply;
 mod decision;
 pub mod fake_group;
 mod look;
 mod rest;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::brake::{Brake, Seen};
-use crate::decide::{Plan, Policy, Step};
+use crate::decide::{Plan, Policy};
 use crate::gap::ScalingMode;
+use crate::lease::holder::MayLower;
 use crate::phantom::BootWatch;
 use crate::ports::{Counts, Group, Groups, Metrics, Problem, Publication, Troubles};
 use crate::record::{Inputs, Moved, Record, Wanted};
 use crate::sharing::{FixedShare, Memory, Sharing};
 use crate::shortage::{Patience, Shortage};
+use apply::apply;
 use decision::Came;
 pub use decision::Decision;
 use look::{Found, look};
-
-/// Queues whose groups are set at a time.
-const AT_A_TIME: usize = 16;
 
 /// What one tick is asked to do.
 #[derive(Debug, Clone)]
@@ -50,6 +50,8 @@ pub struct Order {
     pub dry_run: bool,
     /// Publish metrics in this tick.
     pub publish: bool,
+    /// Where a lease says who lowers, leave that to other ticks: this one is here for a hint, and gone in a moment.
+    pub raise_only: bool,
 }
 
 impl Order {
@@ -107,13 +109,28 @@ pub struct Served<G> {
     at_rest: Option<Inputs>,
     /// The stack that the groups are of, by their tags.
     stack: Option<String>,
+    /// Who may lower, where other scalers may serve the queue, too.
+    lease: Option<Arc<dyn MayLower>>,
 }
 
 impl<G> Served<G> {
     /// A queue of which nothing is known yet.
     #[must_use]
     pub fn new(groups: Vec<Kept<G>>) -> Self {
-        Self { groups, memory: Memory::new(), at_rest: None, stack: None }
+        Self { groups, memory: Memory::new(), at_rest: None, stack: None, lease: None }
+    }
+
+    /// Desired capacity is lowered only as the lease says.
+    #[must_use]
+    pub fn under(self, lease: Option<Arc<dyn MayLower>>) -> Self {
+        Self { lease, ..self }
+    }
+
+    /// Nothing is lowered for a while: others may.
+    pub async fn release(&self) {
+        if let Some(lease) = &self.lease {
+            lease.release().await;
+        }
     }
 
     /// The next tick looks at its groups, whatever its jobs are: something was heard of it.
@@ -172,6 +189,8 @@ struct Decided {
     plans: Vec<Option<Plan>>,
     gaps: Vec<Option<i64>>,
     moved: Vec<Moved>,
+    /// Who lowers instead.
+    left_to: Option<String>,
     looked: bool,
     published: bool,
     problems: Vec<Problem>,
@@ -244,7 +263,7 @@ impl<G: Group> Served<G> {
             self.at_rest = rest::is_at_rest(&inputs, &plans).then(|| inputs.clone());
         }
         let gaps = inputs.gaps(&plans);
-        Decided { counts, inputs, plans, gaps, moved, looked, published: false, problems }
+        Decided { counts, inputs, plans, gaps, moved, left_to: None, looked, published: false, problems }
     }
 
     fn troubles(&self, inputs: &Inputs) -> Troubles {
@@ -280,7 +299,7 @@ fn again(before: &Inputs, order: &Order, counts: Option<&Counts>, at: Timestamp)
 
 impl Decided {
     fn outcome(self, order: &Order) -> Outcome {
-        let Self { counts, inputs, plans, gaps, moved, looked, published, problems } = self;
+        let Self { counts, inputs, plans, gaps, moved, left_to, looked, published, problems } = self;
         let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
         let came = Came {
             order,
@@ -289,42 +308,16 @@ impl Decided {
             plans: &plans,
             gaps: &gaps,
             looked,
+            left_to: left_to.as_deref(),
             published,
             problems: &told,
         };
         let decisions = came.decisions();
-        let record = Record::new(&inputs, &plans, moved, &told, order.dry_run);
+        let record = Record { left_to, ..Record::new(&inputs, &plans, moved, &told, order.dry_run) };
         let record = (!record.is_quiet()).then_some(record);
         let keeps_idle = inputs.keep_idle(&plans);
         let poll_after = counts.and_then(|counts| counts.poll_after);
         Outcome { decisions, record, looked, published, problems, poll_after, keeps_idle }
-    }
-}
-
-/// Sets what was decided, some queues at a time.
-async fn apply<G: Group>(orders: &[Order], queues: &[Served<G>], decided: &mut [Decided]) {
-    let each = orders.iter().zip(queues).zip(decided);
-    let each = each.filter(|((order, _), _)| !order.dry_run && order.mode.is_direct());
-    futures::stream::iter(each)
-        .for_each_concurrent(AT_A_TIME, |((_, served), decided)| {
-            set(&served.groups, &decided.plans, &mut decided.problems)
-        })
-        .await;
-}
-
-/// Growth comes first: what one group cannot launch, another one has then been asked for.
-async fn set<G: Group>(groups: &[Kept<G>], plans: &[Option<Plan>], problems: &mut Vec<Problem>) {
-    for growth in [true, false] {
-        for (kept, plan) in groups.iter().zip(plans) {
-            let Some(plan) = plan.filter(|plan| matches!(plan.step, Step::ScaleOut { .. }) == growth) else {
-                continue;
-            };
-            if let Some(target) = plan.target()
-                && let Err(problem) = kept.group.set_desired(target).await
-            {
-                problems.push(problem);
-            }
-        }
     }
 }
 
@@ -357,6 +350,8 @@ async fn publish<G: Group, M: Metrics>(
     }
 }
 
+#[cfg(test)]
+mod leases;
 #[cfg(test)]
 mod phantoms;
 #[cfg(test)]

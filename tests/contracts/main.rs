@@ -5,6 +5,7 @@
 
 mod disk_engine;
 mod job_counts;
+mod ledger;
 mod past_jobs;
 mod quiet_group;
 mod scaler_group;

@@ -23,6 +23,7 @@ mod hints;
 mod instance_parameters;
 mod jobs;
 mod lab_cli;
+mod lease;
 mod leftovers;
 mod logs;
 mod lone_cloud;

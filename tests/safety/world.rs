@@ -93,6 +93,7 @@ fn stack(rng: &mut SmallRng, groups: &mut Vec<Group>, now: Timestamp) -> Stack {
         share: FixedShare::ALL,
         dry_run: false,
         publish: false,
+        raise_only: false,
     };
     let standing = Standing { priority: rng.random_range(0..=1), weight: rng.random_range(1..=3) };
     Stack { order, groups: begin..groups.len(), standing }

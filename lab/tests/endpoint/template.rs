@@ -74,6 +74,26 @@ async fn the_templates_roles_have_what_they_need_and_no_more() {
     scale(scaler.clone()).await.unwrap();
     scaler.secretsmanager().get_secret_value().secret_id(&token).send().await.unwrap();
     scaler.s3().get_object().bucket(&bucket).key("env").send().await.unwrap_err();
+    let table = physical("ScalerState");
+    let of_table = |action: &'static str, more: &[&'static str]| {
+        let words = [&["dynamodb", action, "--table-name", table.as_str()], more].concat();
+        words.into_iter().map(str::to_owned).collect::<Vec<String>>()
+    };
+    let get = of_table("get-item", &["--key", r#"{"id":{"S":"a"}}"#]);
+    for (role, words, may) in [
+        ("ScalerRole", &get, true),
+        ("InstanceRole", &get, false),
+        ("ScalerRole", &of_table("scan", &[]), false),
+        ("ScalerRole", &of_table("delete-table", &[]), false),
+    ] {
+        let who = stage.endpoint.mint_session(&physical(role), "table");
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let output = stage.aws(&who, &words).await;
+        match may {
+            true => drop(output.ok()),
+            false => assert!(output.err().contains("not authorized to perform"), "{role} {words:?}"),
+        }
+    }
 
     let unused = stage.endpoint.unused_allows().await.unwrap();
     let idle = |action: &str| unused.iter().any(|allow| allow.action == action);

@@ -33,6 +33,8 @@ pub fn tell(record: &Record) -> Vec<String> {
         let steady = plans.filter_map(|((group, plan), gap)| plan.as_ref().map(|plan| (group, plan, gap)));
         lines.extend(steady.map(|(group, plan, gap)| of_group(record, group, plan, gap)));
     }
+    let left = |owner| format!("not lowered here: that is left to {owner}");
+    lines.extend(record.left_to.as_ref().map(left));
     lines.extend(record.problems.iter().map(|problem| format!("failed: {problem}")));
     if let Err(plans) = record.replay() {
         lines.push(other_plan(record, &plans));

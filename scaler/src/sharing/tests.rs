@@ -201,3 +201,13 @@ fn fixed_shares_of_all_accounts_are_never_less_than_the_whole() {
 }
 
 mod laws;
+
+#[test]
+fn more_jobs_than_can_be_counted_ask_for_all_that_may_be() {
+    let groups = [tagged("a", Some("a"), launched(5, 1)), tagged("b", Some("b"), launched(5, 1))];
+    let policy = Policy { include_waiting: true, ..Policy::of_need(1) };
+    let jobs = Jobs { scheduled: u64::MAX, running: 9, waiting: u64::MAX };
+    let own = [launched(5, 1)];
+    let part = fellows("a", &groups, &Memory::new()).part(&here(&policy, &jobs, &own, at(0)));
+    assert_eq!(part, Part { by_jobs: u32::MAX, instances: u32::MAX });
+}

@@ -65,6 +65,9 @@ pub struct Decision {
     pub gap: Option<i64>,
     /// Why, for people.
     pub reason: String,
+    /// The scaler that lowers instead of this one: it has the lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_to: Option<String>,
     /// Were metrics published?
     pub published: bool,
     /// Everything that failed.
@@ -80,6 +83,7 @@ pub(super) struct Came<'a> {
     pub plans: &'a [Option<Plan>],
     pub gaps: &'a [Option<i64>],
     pub looked: bool,
+    pub left_to: Option<&'a str>,
     pub published: bool,
     pub problems: &'a [String],
 }
@@ -110,6 +114,10 @@ impl Came<'_> {
             step: plan.map(|plan| plan.step),
             gap: *gap,
             reason: reason(plan.as_ref()),
+            left_to: self
+                .left_to
+                .filter(|_| plan.is_some_and(|plan| matches!(plan.step, Step::ScaleIn { .. })))
+                .map(str::to_owned),
             published: self.published,
             problems: self.problems.to_vec(),
         });

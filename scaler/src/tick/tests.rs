@@ -2,7 +2,7 @@ use std::sync::Mutex;
 
 use super::fake_group::{FakeGroup, FakeGroups};
 use super::*;
-use crate::decide::{Capacity, Jobs};
+use crate::decide::{Capacity, Jobs, Step};
 use crate::ports::*;
 use crate::reading::Reading;
 
@@ -37,6 +37,17 @@ impl Stage {
     /// The same, but AWS tells of them by their tags.
     pub fn of_tagged(named: &[(&str, Option<Capacity>)]) -> Self {
         Self { tagged: true, ..Self::new(named) }
+    }
+
+    /// The same, but lowering needs a lease.
+    pub fn under(mut self, lease: std::sync::Arc<dyn crate::lease::holder::MayLower>) -> Self {
+        let queues = self.service.queues.drain(..).map(|served| served.under(Some(lease.clone())));
+        self.service = Service::new(queues.collect());
+        self
+    }
+
+    pub async fn release(&self) {
+        self.service.queues[0].release().await;
     }
 
     pub fn wake(&mut self) {
@@ -107,6 +118,7 @@ pub fn order() -> Order {
         share: FixedShare::ALL,
         dry_run: false,
         publish: true,
+        raise_only: false,
     }
 }
 
