@@ -120,16 +120,17 @@ impl FakeGroup {
 pub struct FakeGroups {
     /// The groups.
     pub groups: Vec<FakeGroup>,
-    /// Do they carry the tags of whatever queue is asked for?
+    /// Do they carry the tag of the queue of their name, or else of the first that is asked for?
     pub tagged: bool,
 }
 
 impl Groups for FakeGroups {
     async fn tagged(&self, queues: &[String]) -> Result<Vec<TaggedGroup>, Problem> {
         let tagged = |group: &FakeGroup| {
+            let own = queues.iter().find(|queue| **queue == group.name);
             Some(TaggedGroup {
                 name: group.name.clone(),
-                queue: queues.first()?.clone(),
+                queue: own.or(queues.first())?.clone(),
                 stack: Some("own".to_owned()),
                 standing: Standing::default(),
                 agents: 1,

@@ -1,6 +1,7 @@
 //! The scaler as Lambda runs it, and how soon it asks AWS for capacity: the real program, AWS and the CI on loopback.
 
 mod hint;
+mod many;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,6 +17,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
 
+pub use many::Many;
+
 use crate::measure::{Measured, Once, measure};
 use crate::services::largest_rss_kib;
 
@@ -27,6 +30,8 @@ const JOBS: u64 = 500;
 
 /// What was measured.
 pub struct Scaler {
+    /// Many queues in one process.
+    pub many: Vec<Many>,
     /// From the start of the process to its first question for work.
     pub init: Measured,
     /// From jobs that are runnable to the call for their capacity, without hints.
@@ -83,29 +88,7 @@ impl Around {
     }
 
     fn command(&self, programs: &Path, verb: &str) -> Command {
-        let mut command = Command::new(programs.join("scaler"));
-        command.arg(verb).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).envs(
-            [
-                ("AWS_LAMBDA_RUNTIME_API", self.url.as_str()),
-                ("AWS_LAMBDA_FUNCTION_NAME", "scaler"),
-                ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
-                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
-                ("AWS_LAMBDA_LOG_GROUP_NAME", "scaler"),
-                ("AWS_LAMBDA_LOG_STREAM_NAME", "scaler"),
-                ("AWS_REGION", "us-east-1"),
-                ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
-                ("AWS_SECRET_ACCESS_KEY", "secret"),
-                ("ASG_NAME", "ci-instances"),
-                ("BUILDKITE_QUEUE", "default"),
-                ("BUILDKITE_AGENT_TOKEN", "token"),
-                ("CLOUDWATCH_METRICS", "false"),
-                ("LAMBDA_TIMEOUT", "1s"),
-                ("LAMBDA_INTERVAL", "2s"),
-            ],
-        );
-        let url = format!("http://{}", self.url);
-        command.env("AWS_ENDPOINT_URL", &url).env("BUILDKITE_AGENT_ENDPOINT", format!("{url}/v3"));
-        command
+        command_at(&self.url, programs, verb)
     }
 
     /// From the start to the first question, and what one invocation leaves resident at most.
@@ -132,6 +115,31 @@ impl Around {
         let set = self.set.recv_timeout(POLL * 5).expect("capacity is asked for");
         Once { took: set - runnable, rss_kib: largest_rss_kib(child) }
     }
+}
+
+/// The program, with AWS and the CI at this address.
+fn command_at(url: &str, programs: &Path, verb: &str) -> Command {
+    let mut command = Command::new(programs.join("scaler"));
+    command.arg(verb).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).envs([
+        ("AWS_LAMBDA_RUNTIME_API", url),
+        ("AWS_LAMBDA_FUNCTION_NAME", "scaler"),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", "scaler"),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", "scaler"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("ASG_NAME", "ci-instances"),
+        ("BUILDKITE_QUEUE", "default"),
+        ("BUILDKITE_AGENT_TOKEN", "token"),
+        ("CLOUDWATCH_METRICS", "false"),
+        ("LAMBDA_TIMEOUT", "1s"),
+        ("LAMBDA_INTERVAL", "2s"),
+    ]);
+    let url = format!("http://{url}");
+    command.env("AWS_ENDPOINT_URL", &url).env("BUILDKITE_AGENT_ENDPOINT", format!("{url}/v3"));
+    command
 }
 
 fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -197,7 +205,8 @@ async fn aws(State(served): State<Served>, body: String) -> Response {
     let answer = if action == "DescribeAutoScalingGroups" {
         format!(
             "<AutoScalingGroups><member><AutoScalingGroupName>ci-instances</AutoScalingGroupName><MinSize>0</MinSize>\
-             <MaxSize>1000</MaxSize><DesiredCapacity>{desired}</DesiredCapacity></member></AutoScalingGroups>"
+             <MaxSize>1000</MaxSize><DesiredCapacity>{desired}</DesiredCapacity><Tags><member><Key>tidemark:queue</Key>\
+             <Value>default</Value></member></Tags></member></AutoScalingGroups>"
         )
     } else {
         String::new()
@@ -221,5 +230,6 @@ pub fn scaler(programs: &Path) -> Scaler {
     });
     end(&mut child);
     let hint = hint::reaction(&around, programs);
-    Scaler { init, reaction, hint, writes }
+    let many = many::many(programs);
+    Scaler { many, init, reaction, hint, writes }
 }

@@ -75,7 +75,14 @@ fn main() -> ExitCode {
     for service in &services {
         println!("{service}");
     }
+    println!(
+        "\n| queues | moving | of a core | max RSS | describes a minute |\n| --- | --- | --- | --- | --- |"
+    );
+    for many in &scaler.many {
+        println!("{many}");
+    }
     let mut passed = limits::check(&rows);
+    passed.extend(scaler.many.iter().flat_map(lambda::Many::check));
     passed.extend(services.iter().flat_map(service::Service::check));
     passed.extend(limits::check_writes(writes));
     passed.extend(limits::check_hint(hint_p99));

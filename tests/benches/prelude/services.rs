@@ -27,7 +27,7 @@ pub fn idle(programs: &Path, around: &Surroundings) -> [Service; 2] {
 }
 
 /// Nanoseconds on a core so far, of all its threads.
-fn cpu(child: &Child) -> u64 {
+pub fn cpu(child: &Child) -> u64 {
     let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).expect("it runs");
     let spent = threads.flatten().filter_map(|thread| {
         let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;

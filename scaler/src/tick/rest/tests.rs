@@ -1,8 +1,14 @@
 use proptest::prelude::*;
 
-use super::super::tests::{Stage, broken, counts, order};
+use super::super::fake_group::{FakeGroup, FakeGroups};
+use super::super::tests::{FakeMetrics, Stage, broken, counts, order};
+use super::super::{Kept, Order, Served, Service, tick as tick_of};
 use super::*;
+use crate::decide::Jobs;
 use crate::ports::Counts;
+use crate::record::{GroupSeen, Known};
+use crate::sharing::{Fellows, Other, Remembered};
+use crate::shortage::Shortage;
 
 const HELD: Capacity = Capacity {
     min: 0,
@@ -82,6 +88,87 @@ async fn what_nobody_announces_is_seen_within_half_a_minute() {
         second += 2;
     }
     assert_eq!(second + 2, 30);
+}
+
+/// One instance for one job, and another stack with this capacity.
+fn beside(other: Capacity, jobs: Jobs, expected: u32) -> Inputs {
+    let known =
+        |capacity| Known { capacity, shortage: Shortage::default(), boot_budget: None, boots_failing: None };
+    let one = Capacity { desired: 1, live: 1, in_service: 1, held: 1, ..HELD };
+    let other = Other {
+        stack: "other".into(),
+        priority: 0,
+        weight: 1,
+        agents: 1,
+        most: 5,
+        capacity: other,
+        before: Remembered::default(),
+    };
+    Inputs {
+        at: Timestamp::UNIX_EPOCH,
+        queue: "default".into(),
+        wanted: order().wanted(),
+        jobs: Some(jobs),
+        expected,
+        paused: false,
+        unmatched: 0,
+        doubt: None,
+        groups: vec![GroupSeen { name: "g".into(), known: Some(known(one)) }],
+        sharing: Sharing::With(Fellows { stack: "own".into(), priority: 0, weight: 1, others: vec![other] }),
+    }
+}
+
+#[test]
+fn beside_another_stack_a_queue_rests_only_while_no_job_waits_and_the_other_is_complete() {
+    let one = Capacity { desired: 1, live: 1, in_service: 1, held: 1, ..HELD };
+    let run = Jobs { running: 2, ..Jobs::default() };
+    assert!(asks_nothing(&beside(one, run, 0)));
+    let waits = Jobs { scheduled: 1, running: 1, waiting: 0 };
+    assert!(!asks_nothing(&beside(one, waits, 0)), "who takes it hangs on what the other does");
+    assert!(!asks_nothing(&beside(one, Jobs { running: 1, ..run }, 1)), "announced");
+    let boots = Capacity { in_service: 0, ..one };
+    assert!(!asks_nothing(&beside(boots, run, 0)), "it may fail to boot");
+    let unknown = Inputs { sharing: Sharing::Unknown, ..beside(one, run, 0) };
+    assert!(!is_at_rest(&unknown, &unknown.decide()));
+}
+
+#[test]
+fn a_paused_queue_rests_while_its_jobs_wait_and_does_no_more_once_it_is_resumed() {
+    let one = Capacity { desired: 1, live: 1, in_service: 1, held: 1, ..HELD };
+    let jobs = Jobs { scheduled: 4, running: 1, waiting: 0 };
+    let resumed = Inputs { sharing: Sharing::Alone, ..beside(one, jobs, 2) };
+    let paused = Inputs { paused: true, ..resumed.clone() };
+    assert_eq!([&paused, &resumed].map(asks_nothing), [true, false]);
+}
+
+/// Looks in ten minutes of ticks two seconds apart, of so many queues with a group each, all at rest.
+async fn looks_in_ten_minutes(queues: usize) -> usize {
+    let name = |n: usize| format!("queue-{n}");
+    let groups: Vec<FakeGroup> = (0..queues).map(|n| FakeGroup::new(name(n), Some(HELD))).collect();
+    let served = groups.iter().map(|group| Served::new(vec![Kept::new(group.name(), group.clone())]));
+    let mut service = Service::new(served.collect());
+    let orders: Vec<Order> =
+        (0..queues).map(|n| Order { queue: name(n), publish: false, ..order() }).collect();
+    let groups = FakeGroups { groups, tagged: true };
+    let metrics = FakeMetrics(Ok(()), std::sync::Mutex::default());
+    let mut looks = 0;
+    for tick in 0..300 {
+        let counts = async { vec![Ok(counts(2)); queues] };
+        let at = Timestamp::from_second(2 * tick).unwrap();
+        let outcomes = tick_of(&orders, counts, &mut service, &groups, &metrics, at).await;
+        assert!(
+            outcomes.iter().all(|outcome| outcome.looked) || outcomes.iter().all(|outcome| !outcome.looked)
+        );
+        looks += usize::from(outcomes[0].looked);
+    }
+    looks
+}
+
+#[tokio::test]
+async fn at_rest_fifty_groups_take_two_calls_a_minute_and_two_hundred_no_more() {
+    // One page tells of fifty groups; of two hundred, two do.
+    assert_eq!(looks_in_ten_minutes(50).await, 20);
+    assert_eq!(looks_in_ten_minutes(200).await, 10);
 }
 
 proptest! {
