@@ -17,8 +17,8 @@ const APART: Millis = 30 * SECOND;
 /// The policies' `EstimatedInstanceWarmup`.
 const WARM_UP: Millis = 180 * SECOND;
 /// What the template's step policies add and take.
-const GROW: [u32; 8] = [1, 2, 3, 4, 6, 10, 20, 40];
-const SHRINK: [u32; 4] = [1, 2, 5, 20];
+const GROW: [u32; 11] = [1, 2, 3, 4, 6, 10, 20, 40, 80, 160, 320];
+const SHRINK: [u32; 5] = [1, 2, 5, 20, 80];
 
 /// The planner, and the alarms between it and the group.
 #[derive(Debug)]
