@@ -32,7 +32,7 @@ pub struct Seen {
 }
 
 /// The brake of one group: what is remembered from tick to tick, all of it to be found out anew.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Brake {
     booting: BTreeSet<String>,
     serving: BTreeSet<String>,

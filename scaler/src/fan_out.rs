@@ -5,9 +5,11 @@
 //! more than earlier ones, and a pipeline that has not built for a month is forgotten. A build that never began to
 //! run teaches nothing: its jobs stand behind others.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::hint::{Event, Hint};
 
@@ -28,20 +30,20 @@ const REMEMBERED: SignedDuration = SignedDuration::from_mins(15);
 const FORGOTTEN: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// What is known.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct FanOut {
     pipelines: BTreeMap<String, Learned>,
     builds: BTreeMap<String, Watched>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Learned {
     jobs: f64,
     at: Timestamp,
 }
 
 /// A build of which jobs are awaited.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Watched {
     pipeline: Option<String>,
     since: Timestamp,
@@ -103,6 +105,30 @@ impl FanOut {
         }
     }
 
+    /// Adds what another process learned: of a pipeline what was learned later, of a build the jobs of both.
+    pub fn join(&mut self, theirs: Self) {
+        for (pipeline, learned) in theirs.pipelines {
+            let mine = self.pipelines.entry(pipeline).or_insert(learned);
+            if learned.at > mine.at {
+                *mine = learned;
+            }
+        }
+        for (build, watched) in theirs.builds {
+            match self.builds.entry(build) {
+                Entry::Vacant(entry) => drop(entry.insert(watched)),
+                Entry::Occupied(mut entry) => entry.get_mut().jobs.extend(watched.jobs),
+            }
+        }
+    }
+
+    /// Forgets the elder half of the builds or, where there are none, of the pipelines. False: there is nothing left.
+    pub fn cut(&mut self) -> bool {
+        if !forget_elder_half(&mut self.builds, |watched| watched.since) {
+            return forget_elder_half(&mut self.pipelines, |learned| learned.at);
+        }
+        true
+    }
+
     fn estimate(&self, hint: &Hint, queue: &str) -> u32 {
         let learned = || {
             let learned = self.pipelines.get(hint.pipeline.as_ref()?)?;
@@ -141,6 +167,20 @@ impl FanOut {
         let learned = self.pipelines.entry(pipeline).or_insert(Learned { jobs: brought, at: now });
         *learned = Learned { jobs: learned.jobs + WEIGHT * (brought - learned.jobs), at: now };
     }
+}
+
+fn forget_elder_half<V>(map: &mut BTreeMap<String, V>, at: impl Fn(&V) -> Timestamp) -> bool {
+    let mut times: Vec<Timestamp> = map.values().map(&at).collect();
+    times.sort_unstable();
+    let Some(middle) = times.get(times.len() / 2).copied() else { return false };
+    let mut left = map.len() / 2;
+    // Of those that are as old as the one in the middle some stay, so that half of them do.
+    map.retain(|_, value| {
+        let stays = left > 0 && at(value) >= middle;
+        left -= usize::from(stays);
+        stays
+    });
+    true
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// What is believed, and how far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl Default for LookAhead {
 }
 
 /// Announcements that are still believed, and what was learned of earlier ones.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forecast {
     announced: VecDeque<Announced>,
     unfinished: u64,
@@ -44,7 +45,7 @@ pub struct Forecast {
 /// Leads that are remembered: enough for the longest of them to be typical, few enough to forget what has changed.
 const LEADS: usize = 20;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Announced {
     left: u32,
     at: Timestamp,

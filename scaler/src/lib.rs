@@ -13,6 +13,7 @@
 //! - [`reading`]: pure. How fresh and how complete job counts are, and what of it keeps capacity from falling.
 //! - [`job_counts`], [`group`], [`metrics`], [`keeps`]: the adapters (agent API, Auto Scaling, CloudWatch, SSM).
 //! - [`lease`]: pure. Which of several scalers lowers; [`ledger`]: the table that it lies on.
+//! - [`state`]: pure. What was learned, in a form that outlives the process; its `store` keeps it on the ledger.
 //! - [`pace`]: pure. When the next tick and the next publication are due.
 //! - [`forecast`]: pure. Jobs that were announced and are not there yet; [`fan_out`]: how many a build brings.
 //! - [`hint`]: webhooks of the CI that make the next look come at once.
@@ -53,5 +54,6 @@ pub mod share;
 pub mod sharing;
 pub mod shortage;
 pub mod simulate;
+pub mod state;
 
 pub mod tick;

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use lifecycle::boots::Boot;
+use serde::{Deserialize, Serialize};
 
 use crate::decide::Capacity;
 
@@ -40,7 +41,7 @@ pub fn budget(boots: &[Boot]) -> SignedDuration {
 
 /// Since when the instances of one group boot, and for how long they may. A program that starts anew counts from its
 /// first look.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootWatch {
     since: BTreeMap<String, Timestamp>,
     budget: Option<SignedDuration>,

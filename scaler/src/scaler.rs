@@ -1,6 +1,8 @@
 //! The parts of a running scaler, connected: one [`Scaler`] for each CI that the settings name, so that one that does not
 //! answer delays nobody else's queues.
 
+mod keep;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,7 @@ use crate::metrics::CloudWatchMetrics;
 use crate::pace;
 use crate::ports::Problem;
 use crate::schedule::Effective;
+use crate::state::store::Store;
 use crate::tick::{Kept, Order, Outcome, Served, Service, tick};
 
 /// All of them, and where hints are taken.
@@ -44,7 +47,8 @@ impl Scalers {
     pub async fn connect(config: &Config) -> Result<Self, Problem> {
         let session = session().await?;
         let each = config.by_source().into_iter().map(|source| Scaler::new(config, source, &session));
-        let each: Vec<Scaler> = each.collect();
+        let mut each: Vec<Scaler> = each.collect();
+        join_all(each.iter_mut().map(Scaler::recall)).await;
         let secret = config.hints.as_ref().map(|hints| HintSecret::new(hints.secret.clone(), &session));
         let ears = || each.iter().flat_map(Scaler::ears).collect();
         let desk = secret.map(|secret| Arc::new(Desk::new(secret, ears())));
@@ -60,9 +64,9 @@ impl Scalers {
             .collect()
     }
 
-    /// No tick comes for a while: others may lower.
-    pub async fn rest(&self) {
-        join_all(self.each.iter().map(Scaler::rest)).await;
+    /// No tick comes for a while: others may lower, and know what was learned.
+    pub async fn rest(&mut self) {
+        join_all(self.each.iter_mut().map(Scaler::rest)).await;
     }
 
     /// One tick of all that leaves the metrics, and with a lease also lowering, to the ticks of the schedule, which may
@@ -86,6 +90,8 @@ pub async fn session() -> Result<Session, Problem> {
 struct Queue {
     config: QueueConfig,
     heard: Arc<Heard>,
+    /// What was learned of it, where that outlives this process.
+    store: Option<Store<DynamoDbLedger>>,
 }
 
 /// How long until the next tick, and what failed in this one.
@@ -112,6 +118,8 @@ pub struct Scaler {
     keeps: Keeps,
     keeps_are_by_stack: bool,
     published: Option<Instant>,
+    /// It has done something else than a dry run.
+    may_keep: bool,
     look: Arc<Notify>,
 }
 
@@ -134,7 +142,10 @@ impl Scaler {
             queues: queues
                 .into_iter()
                 .cloned()
-                .map(|config| Queue { config, heard: Arc::default() })
+                .map(|config| {
+                    let store = ledger.clone().map(|ledger| Store::new(ledger, &config.key()));
+                    Queue { config, heard: Arc::default(), store }
+                })
                 .collect(),
             mode: config.mode,
             publish: config.publish,
@@ -145,20 +156,24 @@ impl Scaler {
             keeps: Keeps::new(session, config.keeps_parameter.clone()),
             keeps_are_by_stack: config.queues.len() > 1,
             published: None,
+            may_keep: false,
             look: Arc::default(),
         }
     }
 
     fn ears(&self) -> impl Iterator<Item = Ear> {
-        self.queues.iter().map(|Queue { config, heard }| Ear {
+        self.queues.iter().map(|Queue { config, heard, .. }| Ear {
             queue: config.queue.clone(),
             heard: Arc::clone(heard),
             look: Arc::clone(&self.look),
         })
     }
 
-    /// No tick comes for a while: others may lower.
-    pub async fn rest(&self) {
+    /// No tick comes for a while: others may lower, and know what was learned.
+    pub async fn rest(&mut self) {
+        if self.may_keep {
+            self.keep(true).await;
+        }
         join_all(self.service.queues.iter().map(Served::release)).await;
     }
 
@@ -202,6 +217,10 @@ impl Scaler {
         let poll_after = outcomes.iter().filter_map(|outcome| outcome.poll_after).max();
         let mut problems = if dry_run { Vec::new() } else { self.say_what_is_kept(&outcomes, now).await };
         problems.splice(0..0, outcomes.into_iter().flat_map(|outcome| outcome.problems));
+        if !dry_run {
+            self.may_keep = true;
+            self.keep(false).await;
+        }
         Ticked { poll_after, problems }
     }
 

@@ -4,6 +4,7 @@ mod apply;
 mod decision;
 pub mod fake_group;
 mod look;
+mod remember;
 mod rest;
 
 use std::future::Future;
@@ -356,5 +357,7 @@ mod leases;
 mod phantoms;
 #[cfg(test)]
 mod records;
+#[cfg(test)]
+mod restarts;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use crate::counts::{Answer, Counts};
 use crate::daemon::Daemon;
 use crate::scene::{PATIENCE, Scene};
 
-const SECRET: &str = "the-webhooks-secret";
+pub const SECRET: &str = "the-webhooks-secret";
 
 /// Polls after `interval`.
 async fn daemon(scene: &Scene, counts: &Counts, interval: &str) -> Daemon {
@@ -30,13 +30,13 @@ async fn daemon(scene: &Scene, counts: &Counts, interval: &str) -> Daemon {
 }
 
 /// The status of the answer to a webhook with this signature.
-async fn post(url: &str, body: &str, signature: &str) -> (u16, String) {
+pub async fn post(url: &str, body: &str, signature: &str) -> (u16, String) {
     let request = reqwest::Client::new().post(url).header("X-Buildkite-Signature", signature);
     let answer = request.body(body.to_owned()).send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-fn signed(body: &str) -> String {
+pub fn signed(body: &str) -> String {
     sign(&SecretString::from(SECRET.to_owned()), body.as_bytes(), Timestamp::now())
 }
 

@@ -32,6 +32,7 @@ mod notices;
 mod parameters;
 mod paused_queue;
 mod public_ecr;
+mod restart;
 mod rolls;
 mod scene;
 mod secrets_policy;

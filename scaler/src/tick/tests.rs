@@ -3,8 +3,10 @@ use std::sync::Mutex;
 use super::fake_group::{FakeGroup, FakeGroups};
 use super::*;
 use crate::decide::{Capacity, Jobs, Step};
+use crate::hint::heard::Heard;
 use crate::ports::*;
 use crate::reading::Reading;
+use crate::state::State;
 
 pub struct FakeMetrics(pub Result<(), Problem>, pub Mutex<Vec<Vec<Publication>>>);
 
@@ -44,6 +46,18 @@ impl Stage {
         let queues = self.service.queues.drain(..).map(|served| served.under(Some(lease.clone())));
         self.service = Service::new(queues.collect());
         self
+    }
+
+    /// The same groups, and a process that knows of the one before it only what that one wrote.
+    pub fn restarted(self, heard: &mut Arc<Heard>, at: Timestamp) -> Self {
+        let (groups, others) = self.service.queues[0].remembered();
+        let state = State { heard: heard.learned(), groups, others };
+        let state = State::read(&state.write(at).unwrap(), at).unwrap();
+        let mut after = Self { tagged: self.tagged, ..Self::of(self.groups) };
+        *heard = Arc::default();
+        heard.recall(state.heard);
+        after.service.queues[0].recall(state.groups, state.others);
+        after
     }
 
     pub async fn release(&self) {
