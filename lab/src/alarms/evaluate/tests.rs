@@ -101,6 +101,27 @@ fn periods_begin_at_full_minutes_and_what_is_dated_later_is_not_there_yet() {
     assert_eq!(of(Statistic::Average, 130)[1], Some(7.0 / 3.0));
 }
 
+/// A scaler that ticks every ten seconds and publishes once a minute does so up to 70 s apart: a minute of seven has no
+/// datapoint. `CapacityShort` and `PhantomInstances` ask for as many as there are then.
+#[test]
+fn publications_that_miss_a_minute_now_and_then_raise_the_alarms_of_the_template() {
+    let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+    let raised = |to_alarm: u16, periods: u16, missing| {
+        let alarm = Alarm { statistic: Statistic::Minimum, ..alarm(to_alarm, periods, missing) };
+        let last = |second: i64| {
+            let all = (0..60).map(|n| n * 70).filter(|published| *published <= second);
+            let one = |second| Published { at: at(second), minimum: 1.0, maximum: 1.0, sum: 1.0, count: 1.0 };
+            let all: Vec<Published> = all.map(one).collect();
+            let points =
+                datapoints(&all, alarm.statistic, SignedDuration::from_mins(1), at(second), alarm.range());
+            evaluate(&alarm, State::Ok, &points).state
+        };
+        (1200..3600).step_by(7).all(|second| last(second) == State::Alarm)
+    };
+    assert!(raised(12, 15, Missing::NotBreaching) && raised(4, 5, Missing::Ignore));
+    assert!(!raised(15, 15, Missing::NotBreaching));
+}
+
 #[test]
 fn every_comparison() {
     let breaches = |comparison| {
