@@ -4,10 +4,11 @@
 //! from desired capacity, and may act on one datapoint twice: once a minute, on the newest that there is. So a
 //! [`gap`] is such that neither of it matters: growth is counted from what is in service, and instances are let go only
 //! while nothing boots, and no more than half of those that may go, unless all may. What is published is void after
-//! [`valid_for`].
+//! [`void_from`].
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{Capacity, Plan, Step};
@@ -31,11 +32,15 @@ impl ScalingMode {
     }
 }
 
-/// How long an alarm may act on a datapoint, of publications so far apart. A zero is published for then: a scaler that is
-/// silent lets nobody go.
+/// When a datapoint is void, of publications a period apart: a zero is published for then, so that a scaler that is silent
+/// lets nobody go. It is the last second of the next period. Were it sooner, an alarm that looks after the zero and before
+/// that period's own publication would see nothing but the zero, each time anew.
 #[must_use]
-pub fn valid_for(every: Duration) -> Duration {
-    every * 2
+pub fn void_from(at: Timestamp, every: Duration) -> Timestamp {
+    let period = i64::try_from(every.as_secs()).unwrap_or(i64::MAX).max(1);
+    let second =
+        (at.as_second().div_euclid(period)).saturating_add(2).saturating_mul(period).saturating_sub(1);
+    Timestamp::from_second(second).unwrap_or(Timestamp::MAX)
 }
 
 /// For each group the instances that it lacks, counted from those in service (positive), or that may go (negative);
@@ -68,7 +73,8 @@ fn gap(plan: &Plan, group: &Capacity, room: u32) -> i64 {
         Step::ScaleIn { .. } if group.live != group.desired || group.in_service != group.desired => 0,
         // Beneath the minimum nothing goes, however often a policy acts.
         Step::ScaleIn { from, to } if to == group.min => -i64::from(from - to),
-        Step::ScaleIn { from, to } => -i64::from((from - to) / 2),
+        // The last one goes where another idle one is left to whoever acts twice: a floor would keep it for ever.
+        Step::ScaleIn { from, to } => -i64::from(((from - to) / 2).max(1).min(group.releasable / 2)),
     }
 }
 

@@ -7,6 +7,7 @@ use aws::cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 use aws::{CallError, Session, cloudwatch};
 use jiff::Timestamp;
 
+use crate::gap::void_from;
 use crate::ports::{Counts, Metrics, Problem, Publication, Troubles};
 
 /// The namespace of all metrics.
@@ -19,19 +20,19 @@ const MOST_DATA: usize = 500;
 #[derive(Debug, Clone)]
 pub struct CloudWatchMetrics {
     client: cloudwatch::Client,
-    valid_for: Duration,
+    every: Duration,
 }
 
 impl CloudWatchMetrics {
-    /// Publishes in the session's region. An alarm may act on a gap for so long and no longer.
+    /// Publishes in the session's region, so far apart: what a gap says is void at the end of the next period.
     #[must_use]
-    pub fn new(session: &Session, valid_for: Duration) -> Self {
-        Self { client: session.cloudwatch(), valid_for }
+    pub fn new(session: &Session, every: Duration) -> Self {
+        Self { client: session.cloudwatch(), every }
     }
 
     fn of_queue(&self, told: &Publication, at: Timestamp) -> Vec<MetricDatum> {
         let mut data = data(&told.queue, &told.counts, told.troubles, at);
-        data.extend(told.gaps.iter().flat_map(|(group, gap)| gap_of(group, *gap, at, self.valid_for)));
+        data.extend(told.gaps.iter().flat_map(|(group, gap)| gap_of(group, *gap, at, self.every)));
         data
     }
 }
@@ -106,7 +107,7 @@ fn time(at: Timestamp) -> DateTime {
 
 /// A group's gap, and a zero at the time from which on no alarm shall act on it: where newer datapoints fail to come,
 /// CloudWatch takes older ones.
-fn gap_of(group: &str, gap: i64, at: Timestamp, valid_for: Duration) -> Vec<MetricDatum> {
+fn gap_of(group: &str, gap: i64, at: Timestamp, every: Duration) -> Vec<MetricDatum> {
     let one = |value: f64, at: Timestamp| {
         MetricDatum::builder()
             .metric_name("CapacityGap")
@@ -119,7 +120,7 @@ fn gap_of(group: &str, gap: i64, at: Timestamp, valid_for: Duration) -> Vec<Metr
     // Far below 2^53, where f64 still counts exactly.
     #[expect(clippy::cast_precision_loss, reason = "a count of instances")]
     let now = one(gap as f64, at);
-    let over = at.checked_add(valid_for).ok().filter(|_| gap != 0);
+    let over = (gap != 0).then(|| void_from(at, every));
     std::iter::once(now).chain(over.map(|over| one(0.0, over))).collect()
 }
 
@@ -197,13 +198,13 @@ mod tests {
     #[test]
     fn a_gap_is_followed_by_a_zero_that_voids_it() {
         let of = |gap| {
-            let data = gap_of("ci-instances", gap, Timestamp::UNIX_EPOCH, Duration::from_secs(120));
+            let data = gap_of("ci-instances", gap, Timestamp::UNIX_EPOCH, Duration::from_secs(60));
             let one =
                 |d: &MetricDatum| (d.timestamp().map_or(-1, DateTime::secs), d.value().unwrap_or(f64::NAN));
             data.iter().map(one).collect::<Vec<_>>()
         };
-        assert_eq!(of(-2), [(0, -2.0), (120, 0.0)]);
-        assert_eq!(of(5), [(0, 5.0), (120, 0.0)]);
+        assert_eq!(of(-2), [(0, -2.0), (119, 0.0)]);
+        assert_eq!(of(5), [(0, 5.0), (119, 0.0)]);
         assert_eq!(of(0), [(0, 0.0)]);
     }
 

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::config::{Config, QueueConfig, Source};
-use crate::gap::{ScalingMode, valid_for};
+use crate::gap::ScalingMode;
 use crate::group::AutoScalingGroup;
 use crate::groups::AutoScalingGroups;
 use crate::hint::desk::{Desk, Ear};
@@ -152,7 +152,7 @@ impl Scaler {
             publish_every: config.publish_every,
             jobs,
             groups: AutoScalingGroups::new(session),
-            metrics: CloudWatchMetrics::new(session, valid_for(config.publish_every)),
+            metrics: CloudWatchMetrics::new(session, config.publish_every),
             keeps: Keeps::new(session, config.keeps_parameter.clone()),
             keeps_are_by_stack: config.queues.len() > 1,
             published: None,

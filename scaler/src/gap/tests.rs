@@ -42,6 +42,8 @@ fn what_one_group_lacks_or_may_lose() {
         ("some are held: half of those that may go", down(5, 1), group(5, 5, 0, 4), -2),
         ("the last one beside a busy one leaves by itself", down(2, 1), group(2, 2, 0, 1), 0),
         ("idle, but needed", down(4, 2), group(4, 4, 0, 4), -1),
+        ("one beyond the floor", down(3, 2), group(3, 3, 0, 3), -1),
+        ("a floor beside a busy one", down(3, 2), group(3, 3, 0, 2), -1),
         ("something boots", down(4, 0), group(4, 3, 1, 3), 0),
         ("AWS owes launches", down(4, 0), group(4, 3, 0, 3), 0),
         ("AWS is at it", down(4, 2), group(4, 5, 0, 3), 0),
@@ -68,6 +70,12 @@ fn what_another_group_owes_counts_against_all_limits_together() {
 }
 
 #[test]
-fn a_datapoint_is_void_after_two_publications() {
-    assert_eq!(valid_for(Duration::from_secs(60)).as_secs(), 120);
+fn a_datapoint_is_void_when_the_next_period_has_passed_without_another() {
+    let void = |second, every| {
+        let at = Timestamp::from_second(second).unwrap();
+        void_from(at, Duration::from_millis(every)).as_second() - second
+    };
+    assert_eq!([0, 30, 59].map(|second| void(second, 60_000)), [119, 89, 60]);
+    assert_eq!([0, 1, 2].map(|second| void(second, 3000)), [5, 4, 3]);
+    assert_eq!(void(7, 500), 1);
 }
