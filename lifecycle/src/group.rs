@@ -9,13 +9,16 @@ pub struct Size {
     pub max: i32,
     /// Desired capacity.
     pub desired: i32,
+    /// Instances that are there, and not on their way out.
+    pub live: i32,
 }
 
 impl Size {
-    /// Minimum equal to maximum: builders that are always on.
+    /// Minimum equal to maximum: builders that are always on. Whoever is there beyond them, because the maximum was
+    /// lowered, is not meant.
     #[must_use]
     pub fn is_fixed(self) -> bool {
-        self.min == self.max
+        self.min == self.max && self.live <= self.max
     }
 }
 

@@ -15,7 +15,7 @@ use crate::decide::{Capacity, Jobs, Plan, Policy, Reason, Step, decide, needed, 
 use crate::gap::{ScalingMode, gaps};
 use crate::phantom::made_up_for;
 use crate::reading::Doubt;
-use crate::share::shares;
+use crate::share::{keep_within, shares};
 use crate::sharing::{FixedShare, Here, Memory, Part, Sharing};
 use crate::shortage::{Patience, Shortage};
 
@@ -165,9 +165,12 @@ impl Inputs {
                 Reason::Enough if self.held_back() > 0 => plan.reason = Reason::Paused,
                 _ => {}
             }
-            Some(if self.doubt.is_some() { plan.in_doubt(group) } else { plan })
+            if self.doubt.is_some() { plan.in_doubt(group) } else { plan }
         };
-        shares.into_iter().zip(&known).map(|(share, group)| plan(share, group)).collect()
+        let mut plans: Vec<Plan> =
+            shares.into_iter().zip(&known).map(|(share, group)| plan(share, group)).collect();
+        keep_within(self.wanted.most, &mut plans, &known);
+        plans.into_iter().map(Some).collect()
     }
 
     /// Instances that boot for longer than they may.

@@ -5,7 +5,7 @@
 //! is short of gets no more than it has while another one can take the rest; one whose boots keep failing gets no more
 //! than a probe. A phantom takes a place within all limits, and serves no need.
 
-use crate::decide::{Capacity, Share};
+use crate::decide::{Capacity, Plan, Reason, Share, Step};
 
 /// What is asked of each group, for a need of `needed` instances and at most `most` in all. The cheapest group tells
 /// of what is beyond all limits.
@@ -27,6 +27,25 @@ pub fn shares(needed: u32, most: u32, groups: &[Capacity]) -> Vec<Share> {
     }
     beyond += missing;
     shares.into_iter().map(|instances| Share { instances, beyond: std::mem::take(&mut beyond) }).collect()
+}
+
+/// Leaves out growth that would pass `most`, the dearest first: launches that AWS owes to one group, or that boot there in
+/// vain, are no capacity, but as long as they may not be called off they take their places. What stays is raised to.
+pub fn keep_within(most: u32, plans: &mut [Plan], groups: &[Capacity]) {
+    let after = |(plan, group): (&Plan, &Capacity)| plan.target().unwrap_or(group.desired);
+    let all = plans.iter().zip(groups).map(after).fold(0u32, u32::saturating_add);
+    let mut beyond = all.saturating_sub(most);
+    for (plan, group) in plans.iter_mut().zip(groups).rev() {
+        if let Step::ScaleOut { from, to } = plan.step {
+            let less = beyond.min(to - from.max(group.stays()).min(to));
+            if less > 0 {
+                beyond -= less;
+                let to = to - less;
+                plan.step = if to == from { Step::Hold } else { Step::ScaleOut { from, to } };
+                plan.reason = Reason::AtMaximum;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -105,7 +124,44 @@ mod tests {
 
     const POLICY: Policy = Policy::of_need(1);
 
+    #[test]
+    fn launches_that_may_not_be_called_off_take_their_places() {
+        let policy = Policy { scale_in: false, ..POLICY };
+        let targets = |most, groups: [Capacity; 2]| {
+            let mut plans: Vec<Plan> = shares(5, most, &groups)
+                .into_iter()
+                .zip(&groups)
+                .map(|(share, g)| decide(&policy, share, g))
+                .collect();
+            keep_within(most, &mut plans, &groups);
+            plans.iter().map(|plan| (plan.target(), plan.reason)).collect::<Vec<_>>()
+        };
+        let owing = [short(group(3, 1, 0)), group(0, 0, 0)];
+        assert_eq!(targets(5, owing), [(None, Reason::Disabled), (Some(2), Reason::AtMaximum)]);
+        assert_eq!(targets(3, owing), [(None, Reason::Disabled), (None, Reason::AtMaximum)]);
+        assert_eq!(targets(20, owing), [(None, Reason::Disabled), (Some(4), Reason::Need)]);
+        let protected = [short(group(3, 1, 0)), group(0, 2, 0)];
+        assert_eq!(targets(3, protected)[1], (Some(2), Reason::Need), "what stays is no growth");
+    }
+
     proptest! {
+        #[test]
+        fn growth_never_passes_the_most_of_all(
+            needed in 0u32..40, most in 0u32..30, groups in any_groups(), scale_in: bool
+        ) {
+            let policy = Policy { scale_in, ..POLICY };
+            let mut plans: Vec<Plan> =
+                shares(needed, most, &groups).into_iter().zip(&groups).map(|(share, g)| decide(&policy, share, g)).collect();
+            keep_within(most, &mut plans, &groups);
+            let after = |(plan, group): (&Plan, &Capacity)| plan.target().unwrap_or(group.desired);
+            let before = |group: &Capacity| group.desired.max(group.stays());
+            let all: u32 = plans.iter().zip(&groups).map(after).sum();
+            prop_assert!(all <= most.max(groups.iter().map(before).sum()), "{all}: {plans:?}");
+            for (plan, group) in plans.iter().zip(&groups) {
+                prop_assert!(after((plan, group)) >= group.stays().min(group.limit()) || group.desired > 0);
+            }
+        }
+
         #[test]
         fn all_of_the_need_is_placed_or_told(needed in 0u32..40, most in 0u32..30, groups in any_groups()) {
             let shares = shares(needed, most, &groups);

@@ -26,7 +26,7 @@ impl Stage for Doubles {
     type Group = FakeGroup;
 
     async fn group(&mut self, min: i32, state: AwsState) -> FakeGroup {
-        FakeGroup::new(Size { min, max: 3, desired: 1 }, Some(HOOK), state)
+        FakeGroup::new(Size { min, max: 3, desired: 1, live: 1 }, Some(HOOK), state)
     }
 }
 
@@ -54,7 +54,7 @@ async fn describes(mut stage: impl Stage) {
     let group = stage.group(0, AwsState::InService).await;
     let member = group.describe_instance().await.unwrap();
     assert_eq!(member, Some(Member { state: AwsState::InService, protected: true }));
-    assert_eq!(group.describe_size().await.unwrap(), Size { min: 0, max: 3, desired: 1 });
+    assert_eq!(group.describe_size().await.unwrap(), Size { min: 0, max: 3, desired: 1, live: 1 });
 }
 
 async fn protects_only_in_service(mut stage: impl Stage) {

@@ -8,7 +8,7 @@ use lifecycle::boots::{Activity, Boot, boots};
 use scaler::allot::Standing;
 use scaler::brake::Seen;
 use scaler::decide::Capacity;
-use scaler::ports::{Metrics, Problem, Publication};
+use scaler::ports::Problem;
 use scaler::sharing::TaggedGroup;
 
 /// How calls end.
@@ -16,8 +16,12 @@ use scaler::sharing::TaggedGroup;
 pub enum Calls {
     #[default]
     Work,
-    /// Throttled, denied, down.
+    /// Denied, down.
     Fail,
+    /// Two of three calls are throttled, whoever makes them.
+    Throttle,
+    /// Groups are described, and desired capacity is not set.
+    NoWrites,
     /// They do what they shall, and the caller does not hear of it.
     LoseAnswers,
     /// Groups are described as they were when this began.
@@ -40,6 +44,10 @@ pub struct Aws {
     pub writes: usize,
     /// When a scaler last said that it keeps idle instances.
     pub kept: Option<Timestamp>,
+    /// Calls that were counted so that some of them are throttled.
+    pub counted: u32,
+    /// The scaler that ticks falls after so many calls more, and hears of nothing any more.
+    pub falls_after: Option<u32>,
 }
 
 const LATE: SignedDuration = SignedDuration::from_secs(4);
@@ -86,6 +94,16 @@ impl Aws {
         }
     }
 
+    /// Is a call heard at all?
+    fn answers(&mut self) -> bool {
+        self.counted = self.counted.wrapping_add(1);
+        match self.calls {
+            Calls::Fail => false,
+            Calls::Throttle => self.counted.is_multiple_of(3),
+            _ => true,
+        }
+    }
+
     /// A call of an instance about itself.
     pub fn call<T>(
         &mut self,
@@ -93,11 +111,28 @@ impl Aws {
         act: impl FnOnce(&mut Group, Timestamp) -> Result<T, lifecycle::Refusal>,
     ) -> Result<T, lifecycle::Refusal> {
         let failed = || lifecycle::Refusal::Failed("no answer".to_owned());
+        if !self.answers() {
+            return Err(failed());
+        }
         match self.calls {
-            Calls::Fail => Err(failed()),
             Calls::LoseAnswers => act(&mut self.groups[index], self.now).and_then(|_| Err(failed())),
             _ => act(&mut self.groups[index], self.now),
         }
+    }
+}
+
+/// A step of a scaler: does it fall here?
+async fn stands(aws: &Mutex<Aws>) {
+    let falls = match &mut aws.lock().unwrap_or_else(PoisonError::into_inner).falls_after {
+        Some(0) => true,
+        Some(calls) => {
+            *calls -= 1;
+            false
+        }
+        None => false,
+    };
+    if falls {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -115,9 +150,10 @@ impl Port {
 
 impl scaler::ports::Group for Port {
     async fn boots(&self) -> Result<Vec<Boot>, Problem> {
-        let aws = self.lock();
-        if aws.calls == Calls::Fail {
-            return Err(Problem::new(69, "AWS does not answer"));
+        stands(&self.aws).await;
+        let mut aws = self.lock();
+        if !aws.answers() {
+            return Err(no_answer());
         }
         let activities: Vec<Activity> =
             aws.groups[self.index].activities.iter().rev().map(activity).collect();
@@ -125,12 +161,25 @@ impl scaler::ports::Group for Port {
     }
 
     async fn set_desired(&self, desired: u32) -> Result<(), Problem> {
+        stands(&self.aws).await;
+        let set = self.set(desired);
+        // It falls before it hears what became of it.
+        stands(&self.aws).await;
+        set
+    }
+}
+
+impl Port {
+    fn set(&self, desired: u32) -> Result<(), Problem> {
         let mut aws = self.lock();
         let (now, index) = (aws.now, self.index);
         aws.writes += 1;
+        if !aws.answers() {
+            return Err(no_answer());
+        }
         let refused = |e: lab::group::requests::Refusal| Problem::new(1, e.to_string());
         match aws.calls {
-            Calls::Fail => return Err(Problem::new(69, "AWS does not answer")),
+            Calls::NoWrites => return Err(Problem::new(77, "desired capacity may not be set")),
             Calls::LoseAnswers => {
                 let _ = aws.groups[index].set_desired(desired, now);
                 return Err(Problem::new(69, "the answer was lost"));
@@ -140,10 +189,14 @@ impl scaler::ports::Group for Port {
                 aws.groups[index].set_desired(desired, now).map_err(refused)?;
                 aws.under_way.push((now + LATE, index, desired));
             }
-            Calls::Work | Calls::Stale => aws.groups[index].set_desired(desired, now).map_err(refused)?,
+            _ => aws.groups[index].set_desired(desired, now).map_err(refused)?,
         }
         Ok(())
     }
+}
+
+fn no_answer() -> Problem {
+    Problem::new(69, "AWS does not answer")
 }
 
 /// What the tags of a group say.
@@ -167,9 +220,13 @@ impl scaler::ports::Groups for Tagged {
     }
 
     async fn tagged(&self, queues: &[String]) -> Result<Vec<TaggedGroup>, Problem> {
-        let aws = self.aws.lock().unwrap_or_else(PoisonError::into_inner);
+        stands(&self.aws).await;
+        let mut aws = self.aws.lock().unwrap_or_else(PoisonError::into_inner);
+        if !aws.answers() {
+            return Err(no_answer());
+        }
         let groups = match aws.calls {
-            Calls::Fail | Calls::LoseAnswers => return Err(Problem::new(69, "AWS does not answer")),
+            Calls::LoseAnswers => return Err(no_answer()),
             Calls::Stale => &aws.past,
             _ => &aws.groups,
         };
@@ -227,14 +284,5 @@ fn activity(told: &lab::group::model::Activity) -> Activity {
         message: told.message.clone(),
         start: told.start,
         end: told.end,
-    }
-}
-
-/// Metrics are not what is looked at here.
-pub struct NoMetrics;
-
-impl Metrics for NoMetrics {
-    async fn publish(&self, _: &[Publication], _: Timestamp) -> Result<(), Problem> {
-        Ok(())
     }
 }

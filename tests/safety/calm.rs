@@ -1,17 +1,31 @@
 //! What must hold when nothing happens any more: calls work, images boot, EC2 has capacity, and few jobs come.
 
-use jiff::SignedDuration;
-use lab::group::model::Group;
+use jiff::{SignedDuration, Timestamp};
+use lab::group::model::{Definition, Group};
 use lifecycle::observed::Word;
 use lifecycle::probes::FAILED_IN_A_ROW;
 use scaler::decide::{Jobs, needed};
+use scaler::forecast::LookAhead;
+use scaler::hint::{Event, Hint};
+use scaler::schedule::Schedule;
 
 use crate::aws::Calls;
 use crate::ci::Answers;
-use crate::world::{PERIOD, Scaler, Stack, World};
+use crate::scalers::{PERIOD, Scaler};
+use crate::world::{Stack, World, seconds};
 
-/// The longest pause of the brake, or a shortage that is still believed, and the boot after it.
-const REMEMBERED: SignedDuration = SignedDuration::from_secs(700);
+/// The longest pause of the brake, a shortage that is still believed, or a boot that hangs, by a clock that was set back;
+/// and the boot after it.
+const REMEMBERED: SignedDuration = SignedDuration::from_secs(1000);
+
+/// EC2 brings a machine up, and it boots.
+const BOOT: SignedDuration = SignedDuration::from_secs(64);
+
+/// The launching hook's time.
+const HOOK: SignedDuration = SignedDuration::from_secs(900);
+
+/// Alarms act once a minute, on what was published before; not while instances warm up, and by halves.
+const ALARMS: SignedDuration = SignedDuration::from_secs(1200);
 
 /// Agents leave, logs are sent, the hook is completed: looks a slice apart, and what backs off after its failure.
 const RETIRE: SignedDuration = SignedDuration::from_secs(120);
@@ -26,14 +40,77 @@ impl World {
         self.pass(REMEMBERED);
         self.recovers_when_the_ci_comes_back();
         self.finish_jobs();
+        self.makes_up_for_an_instance_that_hangs();
+        self.finish_jobs();
+        self.ghosts_are_announced();
         self.returns_to_the_minimum();
+    }
+
+    /// Jobs that never come are announced, and what was launched for them is not kept.
+    fn ghosts_are_announced(&mut self) {
+        let now = self.now();
+        let hint = Hint {
+            event: Event::BuildScheduled,
+            pipeline: None,
+            build: Some("ghost".to_owned()),
+            job: None,
+            queue: None,
+            jobs: Some(5),
+            listed: None,
+        };
+        for scaler in &self.scalers {
+            scaler.heard.hear(&hint, "default", scaler.clock(now));
+        }
+        self.pass(LookAhead::default().patience + PERIOD + BOOT);
+    }
+
+    /// One boot never ends: the job that it was for runs elsewhere once the boot had its time.
+    fn makes_up_for_an_instance_that_hangs(&mut self) {
+        let room = |stack: &Stack| {
+            let max: u32 = stack.groups.clone().map(|index| self.limit(index)).sum();
+            max.min(stack.order.most) >= 2 && stack.order.mode.is_direct()
+        };
+        if !self.stacks.iter().all(room) {
+            return;
+        }
+        let idle = self.policy.idle_period.unwrap_or_default();
+        self.pass(idle + PERIOD * 2 + RETIRE);
+        self.hanging = 1;
+        self.ci().scheduled.push(seconds(10));
+        let begun = self.now();
+        // Until scalers have looked, some may know of fewer boots, and then believe longer ones.
+        let budget =
+            |scaler: &Scaler| scaler.service.queues[0].groups.iter().map(|kept| kept.boots.budget()).max();
+        let mut longest = SignedDuration::ZERO;
+        while self.ci().scheduled.len() == 1 {
+            longest = longest.max(self.scalers.iter().filter_map(budget).max().unwrap_or_default());
+            let waited = self.now().duration_since(begun);
+            // A tick that asks for it, its budget and two ticks, and its successor's boot.
+            assert!(
+                waited <= PERIOD + longest + PERIOD * 2 + BOOT,
+                "{}: a job waits for {waited:#} behind a boot that hangs, budget {longest:#}: {:#?}",
+                self.told,
+                self.aws().groups
+            );
+            self.pass(seconds(2));
+        }
+        self.hanging = 0;
+        // Its hook gives it up.
+        self.pass(HOOK);
     }
 
     pub fn heal(&mut self) {
         self.end_faults();
         self.aws().calls = Calls::Work;
         self.ci().answers = Answers::Now;
-        (self.good_image, self.slow_boots, self.capacity) = (true, false, true);
+        (self.good_image, self.slow_boots, self.capacity, self.hanging) = (true, false, true, 0);
+        self.announced.iter_mut().for_each(|(at, _)| *at = Timestamp::MIN);
+        self.stacks.iter_mut().for_each(|stack| stack.schedule = Schedule::default());
+        for group in &mut self.aws().groups {
+            // One instance alone would work for days at what has piled up.
+            let definition = Definition { max: group.definition.max.max(3), ..group.definition.clone() };
+            group.redefine(definition);
+        }
         for machine in self.machines.values_mut() {
             machine.falls_after = None;
             if machine.seen.word == Word::Cordon {
@@ -63,6 +140,9 @@ impl World {
         self.pass(SignedDuration::from_secs(30));
         self.ci().answers = Answers::Now;
         self.pass(PERIOD + SignedDuration::from_secs(2));
+        if self.by_alarms() {
+            return;
+        }
         let jobs = self.ci().jobs();
         let unfinished = jobs.scheduled + jobs.running;
         let agents = |stack: &Stack, instances: u32| {
@@ -95,7 +175,8 @@ impl World {
     /// Idle capacity goes once it was idle for the period, and then nothing is changed any more.
     pub fn returns_to_the_minimum(&mut self) {
         let idle = self.policy.idle_period.unwrap_or_default();
-        self.pass(idle + PERIOD * 2 + RETIRE);
+        let acts = if self.by_alarms() { ALARMS } else { PERIOD * 2 };
+        self.pass(idle + acts + RETIRE);
         let least = self.least();
         let desired: u32 = self.aws().groups.iter().map(|group| group.desired).sum();
         let (members, machines) = (self.capacity_now(), &self.machines);
@@ -112,6 +193,11 @@ impl World {
         self.pass(SignedDuration::from_secs(600));
         assert_eq!(self.aws().writes, writes, "{}: a group at rest is written to", self.told);
         assert_eq!(self.launches(), launches, "{}: a group at rest launches", self.told);
+    }
+
+    /// Does AWS's own clock say when capacity changes?
+    fn by_alarms(&self) -> bool {
+        self.stacks.iter().any(|stack| !stack.order.mode.is_direct())
     }
 
     /// What stays without jobs: the groups' minimum, and the floor as far as limits let it.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use scaler::decide::Jobs;
+use scaler::hint::heard::Heard;
 use scaler::ports::{Agents, Counts, JobCounts, Problem};
 use scaler::reading::Reading;
 
@@ -31,19 +32,24 @@ impl Ci {
     }
 }
 
-/// Where scalers read job counts.
-pub struct Api(pub Arc<Mutex<Ci>>);
+/// Where a scaler reads job counts, with what it heard of jobs to come.
+pub struct Api {
+    pub ci: Arc<Mutex<Ci>>,
+    pub heard: Arc<Heard>,
+    /// The time as the scaler has it.
+    pub at: Timestamp,
+}
 
 impl JobCounts for Api {
     async fn read(&self, _: &str) -> Result<Counts, Problem> {
-        let ci = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ci = self.ci.lock().unwrap_or_else(PoisonError::into_inner);
         let jobs = match ci.answers {
             Answers::Not => return Err(Problem::new(69, "the CI does not answer")),
             Answers::Now => ci.jobs(),
             Answers::Stale(jobs) => jobs,
         };
         let unfinished = jobs.scheduled + jobs.running;
-        Ok(Counts {
+        let mut counts = Counts {
             organization: "ci".into(),
             jobs,
             unfinished,
@@ -55,6 +61,8 @@ impl JobCounts for Api {
             runnable: None,
             unmatched: 0,
             poll_after: None,
-        })
+        };
+        self.heard.expect(&mut counts, self.at);
+        Ok(counts)
     }
 }

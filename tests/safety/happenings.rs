@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use lab::group::model::{Definition, Group, Lifecycle, Member};
 use lifecycle::observed::Word;
 use rand::RngExt as _;
+use scaler::hint::{Event, Hint};
 
 use crate::aws::Calls;
 use crate::ci::Answers;
@@ -30,6 +33,13 @@ impl World {
             65..66 => self.template_changes(),
             66..69 => self.job_slips_in(),
             69..71 => self.slow_boots = !self.slow_boots,
+            71..72 => self.hanging = self.rng.random_range(1..=3),
+            72..80 => self.build_is_announced(),
+            80..82 => self.clock_is_set(),
+            82..83 => self.limits_change(),
+            83..84 => self.group_is_replaced(),
+            84..86 => self.zones_are_balanced(),
+            86..87 => self.rebalance_is_recommended(),
             _ => {}
         }
         let pass = match self.rng.random_range(0..10) {
@@ -68,7 +78,8 @@ impl World {
     }
 
     fn calls_fail(&mut self) {
-        let calls = [Calls::Fail, Calls::LoseAnswers, Calls::Stale, Calls::Late, Calls::Twice];
+        use Calls::{Fail, Late, LoseAnswers, NoWrites, Stale, Throttle, Twice};
+        let calls = [Fail, Throttle, NoWrites, LoseAnswers, Stale, Late, Twice];
         let calls = calls[self.rng.random_range(0..calls.len())];
         // Answers from long ago are not what AWS gives.
         let longest = if calls == Calls::Stale { 30 } else { LONGEST_FAULT };
@@ -92,7 +103,12 @@ impl World {
     fn someone_crashes(&mut self) {
         if self.rng.random_bool(0.5) {
             let which = self.rng.random_range(0..self.scalers.len());
-            self.restart(which);
+            if self.rng.random_bool(0.3) {
+                self.restart(which);
+            } else {
+                // Within a tick, at any of its calls.
+                self.scalers[which].falls_after = Some(self.rng.random_range(0..=6));
+            }
             return;
         }
         let deeds = self.rng.random_range(0..3);
@@ -105,6 +121,96 @@ impl World {
         let count = self.machines.len();
         let which = self.rng.random_range(0..count.max(1));
         self.machines.values_mut().nth(which)
+    }
+
+    /// A build, and hints of it: lost, delivered once or twice to whom it may concern; its jobs come, more, fewer, or none.
+    fn build_is_announced(&mut self) {
+        let jobs = if self.rng.random_bool(0.02) { u32::MAX } else { self.rng.random_range(1..=6) };
+        self.builds += 1;
+        let hint = Hint {
+            event: Event::BuildScheduled,
+            pipeline: Some("app".to_owned()),
+            build: Some(self.builds.to_string()),
+            job: None,
+            queue: None,
+            jobs: self.rng.random_bool(0.7).then_some(jobs),
+            listed: None,
+        };
+        let now = self.now();
+        for which in 0..self.scalers.len() {
+            for _ in 0..self.rng.random_range(0..=2) {
+                let scaler = &mut self.scalers[which];
+                scaler.heard.hear(&hint, "default", scaler.clock(now));
+                scaler.next = now;
+            }
+        }
+        let come = match self.rng.random_range(0..4) {
+            0 => 0,
+            1 => self.rng.random_range(1..=12),
+            _ => jobs.min(6),
+        };
+        self.announced.push((now + seconds(self.rng.random_range(1..=150)), come));
+    }
+
+    /// The jobs of builds that were announced come.
+    pub fn builds_begin(&mut self, now: Timestamp) {
+        let due: Vec<_> = self.announced.extract_if(.., |(at, _)| *at <= now).collect();
+        for (_, jobs) in due {
+            let lengths: Vec<_> = (0..jobs).map(|_| seconds(self.rng.random_range(1..=300))).collect();
+            self.ci().scheduled.extend(lengths);
+        }
+    }
+
+    /// A clock is set, forward or back.
+    fn clock_is_set(&mut self) {
+        let which = self.rng.random_range(0..self.scalers.len());
+        self.scalers[which].skew = self.skew(self.scalers[which].stack);
+    }
+
+    /// An operator gives a group other limits: AWS moves desired capacity into them.
+    fn limits_change(&mut self) {
+        let mut aws = lock(&self.aws);
+        let which = self.rng.random_range(0..aws.groups.len());
+        let max = self.rng.random_range(1..=8);
+        let min = if self.rng.random_bool(0.2) { 1 } else { 0 };
+        let group = &mut aws.groups[which];
+        let definition = Definition { min, max, ..group.definition.clone() };
+        group.redefine(definition);
+    }
+
+    /// A group is deleted with all that it holds, and another one of its name comes, which has no past.
+    fn group_is_replaced(&mut self) {
+        let mut aws = lock(&self.aws);
+        let mut ci = lock(&self.ci);
+        let which = self.rng.random_range(0..aws.groups.len());
+        for machine in self.machines.values_mut().filter(|machine| machine.group == which) {
+            machine.dies(&mut aws, &mut ci);
+        }
+        self.machines.retain(|_, machine| machine.group != which);
+        let definition = aws.groups[which].definition.clone();
+        aws.groups[which] = Group::new(definition.clone());
+        // What was true of another group is no stale answer of this one.
+        aws.past[which] = Group::new(definition);
+    }
+
+    /// AWS balances the zones: it ends an instance that nobody protects, and launches another one.
+    fn zones_are_balanced(&mut self) {
+        let mut aws = lock(&self.aws);
+        let now = aws.now;
+        let which = self.rng.random_range(0..aws.groups.len());
+        let idle = |member: &&Member| {
+            member.lifecycle == Lifecycle::InService && !member.protected && member.healthy
+        };
+        if let Some(id) = aws.groups[which].members.iter().find(idle).map(|member| member.id.clone()) {
+            let ended = aws.groups[which].terminate(&id, false, now);
+            assert!(ended.is_ok(), "{ended:?}");
+        }
+    }
+
+    fn rebalance_is_recommended(&mut self) {
+        if let Some(machine) = self.any_machine() {
+            machine.seen.notices.rebalance = true;
+        }
     }
 
     fn operator_speaks(&mut self) {

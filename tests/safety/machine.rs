@@ -17,6 +17,8 @@ pub enum Stage {
     Coming(Timestamp),
     /// Our boot runs, and will come to a good end or not.
     Booting(Timestamp, bool),
+    /// Our boot will never end.
+    Hung,
     /// Its watch and its agents run.
     Serving,
     /// The hardware is gone.
@@ -197,7 +199,8 @@ impl Machine {
             Action::DescribeSize => call(&mut |group| {
                 let [min, max, desired] =
                     [group.definition.min, group.definition.max, group.desired].map(|n| n as i32);
-                Ok(Outcome::Size(Size { min, max, desired }))
+                let live = group.capacity() as i32;
+                Ok(Outcome::Size(Size { min, max, desired, live }))
             }),
             Action::DescribeRollout => Ok(Outcome::Turn(None)),
             Action::DescribeScaler => told,

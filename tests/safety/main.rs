@@ -5,6 +5,7 @@
 //! # Layout
 //! - [`aws`]: groups, and calls that fail, answer late, twice or from the past.
 //! - [`ci`]: jobs that wait, and who reads how many.
+//! - [`scalers`]: they tick, fall and hear; [`publication`]: what CloudWatch makes of what they publish.
 //! - [`machine`]: one instance: its boot, its watch and its agents.
 //! - [`world`]: all of it together, and time; [`happenings`]: what happens to it.
 //! - [`small`]: the small case, explored wholly.
@@ -15,6 +16,8 @@ mod calm;
 mod ci;
 mod happenings;
 mod machine;
+mod publication;
+mod scalers;
 mod small;
 mod world;
 

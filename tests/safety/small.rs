@@ -1,6 +1,8 @@
 //! The small case, wholly: two instances, three jobs, and everything that can happen in any order of four.
 
 use jiff::SignedDuration;
+use scaler::gap::ScalingMode;
+use scaler::schedule::Schedule;
 
 use crate::aws::{Calls, group};
 use crate::ci::Answers;
@@ -51,6 +53,9 @@ fn busy() -> World {
     world.stacks[0].groups = 0..1;
     world.stacks[0].order.policy.agents_per_instance = 1;
     world.stacks[0].order.most = 2;
+    world.stacks[0].order.mode = ScalingMode::Direct;
+    world.stacks[0].order.policy.idle_instances = 0;
+    world.stacks[0].schedule = Schedule::default();
     // Calls fail until they are said to work.
     world.fault_until = jiff::Timestamp::MAX;
     world.scalers.truncate(1);

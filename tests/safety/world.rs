@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use lab::group::apply::Order as Ordered;
 use lab::group::decide::{Step, reconcile};
@@ -13,17 +12,16 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use scaler::allot::Standing;
 use scaler::gap::ScalingMode;
-use scaler::ports::JobCounts as _;
+use scaler::schedule::{Changes, Period, Schedule};
 use scaler::sharing::FixedShare;
 use scaler::shortage::Patience;
-use scaler::tick::{Kept, Order, Served, Service, tick};
+use scaler::tick::Order;
 
-use crate::aws::{Aws, Calls, NoMetrics, Port, Tag, Tagged, group};
-use crate::ci::{Api, Ci};
+use crate::aws::{Aws, Calls, group};
+use crate::ci::Ci;
 use crate::machine::{Machine, Stage};
-
-/// Between two ticks of a scaler.
-pub const PERIOD: SignedDuration = SignedDuration::from_secs(10);
+use crate::publication::Minutes;
+use crate::scalers::Scaler;
 
 /// A slice of time: nothing happens within it. Longer ones are for long times, in which less happens.
 const SLICES: [SignedDuration; 2] = [SignedDuration::from_secs(2), SignedDuration::from_secs(10)];
@@ -35,19 +33,11 @@ pub const LONGEST_FAULT: i64 = 900;
 /// A stack: some of the groups, and what its owner wants.
 pub struct Stack {
     pub order: Order,
+    /// When its owner wants something else.
+    pub schedule: Schedule,
     /// Its groups are these of all.
     pub groups: std::ops::Range<usize>,
     pub standing: Standing,
-}
-
-pub struct Scaler {
-    /// The stack that it scales.
-    pub stack: usize,
-    pub service: Service<Port>,
-    groups: Tagged,
-    next: Timestamp,
-    /// How wrong its clock goes.
-    skew: SignedDuration,
 }
 
 pub struct World {
@@ -65,6 +55,13 @@ pub struct World {
     pub good_image: bool,
     /// Do some boots take for minutes?
     pub slow_boots: bool,
+    /// So many of the next boots never end.
+    pub hanging: u32,
+    /// What CloudWatch knows.
+    pub minutes: Arc<Mutex<Minutes>>,
+    /// Builds that were announced: when their jobs come, and how many.
+    pub announced: Vec<(Timestamp, u32)>,
+    pub builds: u64,
     /// Does EC2 have capacity for the first group?
     pub capacity: bool,
     /// Somebody has set desired capacity by hand, beyond what a scaler may.
@@ -72,6 +69,24 @@ pub struct World {
     pub fault_until: Timestamp,
     pub transitions: u64,
     launched: u64,
+}
+
+/// An owner who wants something else at times; nobody's minimum, since what instances a stack keeps is told apart below.
+fn schedule(rng: &mut SmallRng) -> Schedule {
+    let cron = |text: &str| vec![text.parse().expect("an expression")];
+    let mut period = |name: &str, when: &str| Period {
+        name: name.to_owned(),
+        when: cron(when),
+        changes: Changes {
+            idle_instances: rng.random_bool(0.5).then_some(rng.random_range(0..=3)),
+            instance_buffer: rng.random_bool(0.3).then_some(rng.random_range(0..=2)),
+            min_instances: rng.random_bool(0.3).then_some(rng.random_range(0..=1)),
+            max_instances: rng.random_bool(0.5).then_some(rng.random_range(1..=6)),
+            scale_in: rng.random_bool(0.3).then_some(false),
+        },
+    };
+    let periods = vec![period("first", "0-14 * * * *"), period("then", "20-39 * * * *")];
+    Schedule { periods, ..Schedule::default() }
 }
 
 /// A stack of one group or two, its scalers' orders with it.
@@ -82,6 +97,7 @@ fn stack(rng: &mut SmallRng, groups: &mut Vec<Group>, now: Timestamp) -> Stack {
     if rng.random_bool(0.4) {
         groups.push(group("second", 0, rng.random_range(1..=6), now));
     }
+    let by_alarms = rng.random_bool(0.2);
     let order = Order {
         queue: "default".to_owned(),
         policy: scaler::decide::Policy::of_need(rng.random_range(1..=2)),
@@ -89,14 +105,14 @@ fn stack(rng: &mut SmallRng, groups: &mut Vec<Group>, now: Timestamp) -> Stack {
         period: None,
         patience: Patience { launch: seconds(120), retry_after: seconds(600) },
         probe_after: seconds(60),
-        mode: ScalingMode::Direct,
+        mode: if by_alarms { ScalingMode::Alarms } else { ScalingMode::Direct },
         share: FixedShare::ALL,
         dry_run: false,
         publish: false,
         raise_only: false,
     };
     let standing = Standing { priority: rng.random_range(0..=1), weight: rng.random_range(1..=3) };
-    Stack { order, groups: begin..groups.len(), standing }
+    Stack { order, schedule: Schedule::default(), groups: begin..groups.len(), standing }
 }
 
 pub fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -120,9 +136,14 @@ impl World {
         if let [alone] = stacks.as_mut_slice() {
             alone.order.policy.idle_instances =
                 if rng.random_bool(0.3) { rng.random_range(1..=3) } else { 0 };
+            if rng.random_bool(0.3) {
+                alone.schedule = schedule(&mut rng);
+            }
         }
         let past = groups.clone();
-        let aws = Aws { groups, now, calls: Calls::Work, past, under_way: Vec::new(), writes: 0, kept: None };
+        let calls = Calls::Work;
+        let (under_way, writes, kept, counted, falls_after) = (Vec::new(), 0, None, 0, None);
+        let aws = Aws { groups, now, calls, past, under_way, writes, kept, counted, falls_after };
         let aws = Arc::new(Mutex::new(aws));
         let idle_period = seconds(rng.random_range(0..=600));
         let policy = Policy {
@@ -135,7 +156,7 @@ impl World {
             update_concurrency: 1,
             max_age: None,
             after_job: rng.random_bool(0.2),
-            drain_on_rebalance: false,
+            drain_on_rebalance: rng.random_bool(0.3),
             spot_grace: seconds(60),
         };
         let mut world = Self {
@@ -150,6 +171,10 @@ impl World {
             metadata: true,
             good_image: true,
             slow_boots: false,
+            hanging: 0,
+            minutes: Arc::default(),
+            announced: Vec::new(),
+            builds: 0,
             capacity: true,
             by_hand: false,
             fault_until: now,
@@ -158,38 +183,11 @@ impl World {
         };
         for stack in 0..world.stacks.len() {
             for _ in 0..world.rng.random_range(1..=3) {
-                let skew = seconds(world.rng.random_range(-90..=90));
-                let next = now + SignedDuration::from_millis(world.rng.random_range(0..10_000));
-                let (service, groups) = world.nothing_kept(stack);
-                world.scalers.push(Scaler { stack, service, groups, next, skew });
+                let scaler = world.scaler(stack);
+                world.scalers.push(scaler);
             }
         }
         world
-    }
-
-    /// What a scaler of this stack knows when it starts.
-    pub fn nothing_kept(&self, stack: usize) -> (Service<Port>, Tagged) {
-        let port = |index| Port { aws: Arc::clone(&self.aws), index };
-        let groups = self.stacks[stack].groups.clone();
-        let kept = groups.map(|index| Kept::new(index.to_string(), port(index))).collect();
-        let tags = self.stacks.iter().enumerate().flat_map(|(name, stack)| {
-            let tag = move |index| Tag {
-                index,
-                stack: name.to_string(),
-                standing: stack.standing,
-                agents: stack.order.policy.agents_per_instance,
-                most: stack.order.most,
-            };
-            stack.groups.clone().map(tag)
-        });
-        (Service::new(vec![Served::new(kept)]), Tagged { aws: Arc::clone(&self.aws), tags: tags.collect() })
-    }
-
-    /// A scaler forgets all that it knew.
-    pub fn restart(&mut self, which: usize) {
-        let (service, groups) = self.nothing_kept(self.scalers[which].stack);
-        let scaler = &mut self.scalers[which];
-        (scaler.service, scaler.groups) = (service, groups);
     }
 
     /// The stack of a group.
@@ -220,8 +218,10 @@ impl World {
                 self.end_faults();
             }
             self.aws().deliver();
+            self.builds_begin(now);
             self.machines_go_on(now);
             self.scalers_tick(now);
+            self.alarms_act(now);
             self.groups_settle();
         }
     }
@@ -237,7 +237,12 @@ impl World {
                     aws.groups[machine.group].came_up(&machine.id);
                     let slow = self.slow_boots && self.rng.random_bool(0.3);
                     let boot = seconds(self.rng.random_range(1..=if slow { 800 } else { 30 }));
-                    machine.stage = Stage::Booting(now + boot, self.good_image);
+                    machine.stage = if self.hanging > 0 {
+                        self.hanging -= 1;
+                        Stage::Hung
+                    } else {
+                        Stage::Booting(now + boot, self.good_image)
+                    };
                 }
                 Stage::Booting(at, good) if now >= at => machine.boot_ends(good, &mut aws),
                 Stage::Serving => {
@@ -248,43 +253,6 @@ impl World {
                 }
                 _ => {}
             }
-        }
-    }
-
-    fn scalers_tick(&mut self, now: Timestamp) {
-        let api = Api(Arc::clone(&self.ci));
-        for scaler in &mut self.scalers {
-            if now < scaler.next {
-                continue;
-            }
-            scaler.next = now + PERIOD;
-            // What is there is protected and stays; so does what was desired before.
-            let stack = &self.stacks[scaler.stack];
-            let own = stack.groups.clone();
-            let stays = lock(&self.aws).groups[own.clone()]
-                .iter()
-                .map(|group| group.desired.max(group.capacity() as u32))
-                .sum::<u32>();
-            let writes = lock(&self.aws).writes;
-            let at = now + scaler.skew;
-            let counts = async { vec![api.read("default").await] };
-            let orders = std::slice::from_ref(&stack.order);
-            let ticked =
-                tick(orders, counts, &mut scaler.service, &scaler.groups, &NoMetrics, at).now_or_never();
-            let outcome = ticked.and_then(|mut outcomes| outcomes.pop()).expect("no port waits");
-            if outcome.keeps_idle {
-                lock(&self.aws).kept = Some(now);
-            }
-            let replays = outcome.record.is_none_or(|record| record.replay().is_ok());
-            assert!(replays, "{}: a record comes to another plan", self.told);
-            let aws = lock(&self.aws);
-            self.transitions += (aws.writes - writes) as u64;
-            let own = &aws.groups[own];
-            let after = own.iter().map(|group| group.desired).sum::<u32>();
-            let least: u32 = own.iter().map(|group| group.definition.min).sum();
-            let most = stack.order.most.max(least).max(stays);
-            let fresh = aws.calls != Calls::Stale && aws.under_way.is_empty();
-            assert!(after <= most || !fresh, "{}: {after} desired, {most} at most", self.told);
         }
     }
 
@@ -302,6 +270,9 @@ impl World {
                     break;
                 }
             }
+            let Group { desired, definition, .. } = &aws.groups[index];
+            let limits = definition.min..=definition.max;
+            assert!(limits.contains(desired), "{}: {desired} desired, limits {limits:?}", self.told);
             // As much as AWS tells at once.
             let activities = &mut aws.groups[index].activities;
             let old = activities.len().saturating_sub(100);

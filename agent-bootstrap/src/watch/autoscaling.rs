@@ -84,7 +84,10 @@ impl Group for AutoScalingGroup {
     async fn describe_size(&self) -> Result<Size, Refusal> {
         let group = self.describe().await?;
         let sizes = group.min_size().zip(group.max_size()).zip(group.desired_capacity());
-        let size = sizes.map(|((min, max), desired)| Size { min, max, desired });
+        let stays = |word: &str| word.starts_with("Pending") || word == "InService";
+        let words = group.instances().iter().map(|i| i.lifecycle_state().map_or("", |state| state.as_str()));
+        let live = i32::try_from(words.filter(|word| stays(word)).count()).unwrap_or(i32::MAX);
+        let size = sizes.map(|((min, max), desired)| Size { min, max, desired, live });
         size.ok_or_else(|| self.absent())
     }
 

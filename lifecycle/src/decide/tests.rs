@@ -24,7 +24,7 @@ pub(super) fn policy() -> Policy {
     }
 }
 
-pub(super) const ROOM: Size = Size { min: 0, max: 5, desired: 2 };
+pub(super) const ROOM: Size = Size { min: 0, max: 5, desired: 2, live: 2 };
 
 /// A ready, protected, idle instance in service, idle since second 0, on a machine that ships no logs.
 pub(super) fn ready() -> Observed {
@@ -65,8 +65,17 @@ fn an_idle_instance_drops_its_protection_after_its_period() {
     check("target unknown", Observed { target: None, ..fresh(600) }, 600, &[]);
     check("warm", Observed { target: Some(AwsState::WarmedStopped), ..fresh(600) }, 600, &[]);
     check("already", Observed { protected: Some((false, at(0))), ..fresh(600) }, 600, &[]);
-    let fixed = Size { min: 2, max: 2, desired: 2 };
-    check("always on", Observed { size: Some((fixed, at(600))), ..ready() }, 600, &[]);
+    let fixed = Size { min: 2, max: 2, desired: 2, live: 2 };
+    let within = |size| Observed { size: Some((size, at(600))), ..ready() };
+    check("always on", within(fixed), 600, &[]);
+    check(
+        "one too many since the maximum fell",
+        within(Size { live: 3, ..fixed }),
+        600,
+        &[Action::Unprotect],
+    );
+    let paused = Size { min: 0, max: 0, desired: 0, live: 1 };
+    check("nobody is wanted any more", within(paused), 600, &[Action::Unprotect]);
     let never = Policy { idle_period: None, fail_safe_after: None, ..policy() };
     assert_eq!(actions(&never, &fresh(1_000_000), 1_000_000), []);
 }
