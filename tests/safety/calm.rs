@@ -140,6 +140,11 @@ impl World {
         self.pass(SignedDuration::from_secs(30));
         self.ci().answers = Answers::Now;
         self.pass(PERIOD + SignedDuration::from_secs(2));
+        // A stack whose boots failed tries one; what else falls to it, other stacks see only by what it does not deliver.
+        let tries = (0..self.aws().groups.len()).any(|index| self.is_tried(index));
+        if tries && self.stacks.len() > 1 {
+            self.pass(self.stacks[0].order.patience.launch + PERIOD * 2);
+        }
         if self.by_alarms() {
             return;
         }
@@ -158,18 +163,29 @@ impl World {
             agents(stack, groups.iter().map(|group| group.desired).sum())
         };
         let desired: u64 = self.stacks.iter().map(desired).sum();
-        assert!(desired >= need, "{}: {desired} agents desired where {jobs:?} need {need}", self.told);
+        assert!(
+            desired >= need,
+            "{}: {desired} agents desired where {jobs:?} need {need}: {}",
+            self.told,
+            self.capacities()
+        );
     }
 
-    /// The most that a group may be asked for. One where all boots failed, and which nobody asked since, is only tried.
-    fn limit(&self, index: usize) -> u32 {
+    /// All boots of the group failed, and nobody asked it since: it is only tried.
+    fn is_tried(&self, index: usize) -> bool {
         let name = index.to_string();
         let failing = |scaler: &Scaler| {
             let mut own = scaler.service.queues[0].groups.iter().filter(|kept| kept.name == name);
             own.any(|kept| kept.brake.in_a_row() >= FAILED_IN_A_ROW)
         };
+        self.scalers.iter().any(failing)
+    }
+
+    /// The most that a group may be asked for.
+    fn limit(&self, index: usize) -> u32 {
         let group = &self.aws().groups[index];
-        if self.scalers.iter().any(failing) { group.in_service() as u32 + 1 } else { group.definition.max }
+        let tried = if self.is_tried(index) { group.in_service() as u32 + 1 } else { u32::MAX };
+        tried.min(group.definition.max)
     }
 
     /// Idle capacity goes once it was idle for the period, and then nothing is changed any more.
@@ -193,6 +209,24 @@ impl World {
         self.pass(SignedDuration::from_secs(600));
         assert_eq!(self.aws().writes, writes, "{}: a group at rest is written to", self.told);
         assert_eq!(self.launches(), launches, "{}: a group at rest launches", self.told);
+    }
+
+    /// The groups and their stacks in short, for whoever reads of a breach.
+    fn capacities(&self) -> String {
+        let aws = self.aws();
+        let tell = |stack: &Stack| {
+            let groups = aws.groups[stack.groups.clone()].iter().map(|group| {
+                let states: Vec<_> =
+                    group.members.iter().map(|m| (m.lifecycle, m.healthy, m.protected)).collect();
+                format!(
+                    "{} of {} to {}: {states:?}",
+                    group.desired, group.definition.min, group.definition.max
+                )
+            });
+            let groups: Vec<String> = groups.collect();
+            format!("{:?} {:?} {groups:#?}", stack.order, stack.standing)
+        };
+        self.stacks.iter().map(tell).collect()
     }
 
     /// Does AWS's own clock say when capacity changes?
