@@ -142,7 +142,8 @@ impl World {
         let after = own.iter().map(|group| group.desired).sum::<u32>();
         let least: u32 = own.iter().map(|group| group.definition.min).sum();
         let most = order.most.max(least).max(stays);
-        let fresh = aws.calls != Calls::Stale && aws.under_way.is_empty();
+        // Growth comes first: what a scaler falls before it has called off, it calls off in its next tick.
+        let fresh = aws.calls != Calls::Stale && aws.under_way.is_empty() && !fell;
         let record = ticked.as_ref().and_then(|outcome| outcome.record.as_ref());
         assert!(after <= most || !fresh, "{}: {after} desired, {most} at most: {record:?}", self.told);
         assert!(
