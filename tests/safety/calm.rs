@@ -128,7 +128,7 @@ impl World {
                 return;
             }
             let long = self.now().duration_since(begun) > SignedDuration::from_hours(24);
-            assert!(!long, "{}: {jobs:?} for a day: {:#?}", self.told, self.aws().groups);
+            assert!(!long, "{}: {jobs:?} for a day: {}", self.told, self.capacities());
             self.pass(SignedDuration::from_secs(60));
         }
     }

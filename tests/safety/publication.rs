@@ -10,7 +10,7 @@ use lab::alarms::evaluate::{
     Alarm, Comparison, Missing, Published as Value, State, Statistic, datapoints, evaluate,
 };
 use lab::alarms::policy::{Step, StepPolicy};
-use scaler::gap::valid_for;
+use scaler::gap::void_from;
 use scaler::ports::{Metrics, Problem, Publication as Published};
 
 use crate::world::{World, lock};
@@ -41,8 +41,7 @@ impl Metrics for Publication {
             let one = |value: f64, at| Value { at, minimum: value, maximum: value, sum: value, count: 1.0 };
             all.push(one(value, at));
             if *gap != 0 {
-                let void = SignedDuration::try_from(valid_for(MINUTE)).expect("two minutes");
-                all.push(one(0.0, at + void));
+                all.push(one(0.0, void_from(at, MINUTE)));
             }
         }
         Ok(())

@@ -47,8 +47,14 @@ impl Ends<'_> {
     /// # Errors
     /// Refused, or the group still launches the instance (then trying again will do).
     pub async fn proceed(&self) -> Result<Waiting, Failure> {
+        self.tell_launching("CONTINUE").await
+    }
+
+    /// A machine may be up before its group has come to wait for it: a word that nobody hears then is lost, and the hook
+    /// would wait for its whole time.
+    async fn tell_launching(&self, result: &str) -> Result<Waiting, Failure> {
         let Some(hook) = &self.settings.launching_hook else { return Ok(Waiting::Nobody) };
-        if self.complete(hook, "CONTINUE").await? == Waiting::Told {
+        if self.complete(hook, result).await? == Waiting::Told {
             return Ok(Waiting::Told);
         }
         match self.identity.lifecycle_state(self.session).await?.as_deref() {
@@ -57,7 +63,7 @@ impl Ends<'_> {
                 self.identity.instance_id
             ))),
             // It came to wait between the two calls; or another hook holds the instance.
-            Some("Pending:Wait" | "Warmed:Pending:Wait") => self.complete(hook, "CONTINUE").await,
+            Some("Pending:Wait" | "Warmed:Pending:Wait") => self.complete(hook, result).await,
             _ => Ok(Waiting::Nobody),
         }
     }
@@ -121,8 +127,7 @@ impl Ends<'_> {
     }
 
     async fn abandon(&self, ends_already: bool) -> Result<Waiting, Failure> {
-        let Some(hook) = &self.settings.launching_hook else { return Ok(Waiting::Nobody) };
-        let told = self.complete(hook, "ABANDON").await?;
+        let told = self.tell_launching("ABANDON").await?;
         // Nothing runs here, so nothing has to be waited for at the end either.
         let ends = told == Waiting::Told || ends_already;
         if let Some(hook) = self.settings.terminating_hook.as_ref().filter(|_| ends) {

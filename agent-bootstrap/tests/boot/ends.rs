@@ -74,6 +74,16 @@ async fn a_failed_boot_gives_its_instance_up_and_powers_it_off() {
 }
 
 #[tokio::test]
+async fn a_boot_that_fails_before_its_group_waits_gives_its_instance_up_once_it_does() {
+    let stage = Stage::new().await.settings("idle-perod: 5m\n");
+    stage.change(|world| world.state = "Pending");
+    let run = stage.boot().await;
+    assert_eq!(run.code, 78, "{}", run.stderr);
+    assert_eq!(stage.calls_of(ABANDONED).len(), 2, "{:?}", stage.calls());
+    assert_eq!(stage.change(|world| world.state), "Terminating:Proceed", "{}", run.stderr);
+}
+
+#[tokio::test]
 async fn metrics_that_nobody_takes_fail_no_boot() {
     let stage = Stage::new().await;
     stage.change(|world| world.silent.insert("PutMetricData".to_owned()));

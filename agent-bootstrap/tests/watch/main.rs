@@ -77,7 +77,7 @@ async fn always_on_instances_stay_protected() {
         .run_until(async {
             let mut stage = Stage::new(Some(HOOK));
             stage.group =
-                FakeGroup::new(Size { min: 1, max: 1, desired: 1 }, Some(HOOK), AwsState::InService);
+                FakeGroup::new(Size { min: 1, max: 1, desired: 1, live: 1 }, Some(HOOK), AwsState::InService);
             stage.watch().await;
             stage.until("the agent runs", |s| s.state == State::Ready).await;
             for _ in 0..50 {

@@ -184,7 +184,7 @@ impl Stage {
             engine: FakeEngine::default(),
             settings_changed: Rc::new(RefCell::new(Some(false))),
             scaler_keeps: Rc::new(RefCell::new(Some(false))),
-            group: FakeGroup::new(Size { min: 0, max: 3, desired: 1 }, hook, AwsState::InService),
+            group: FakeGroup::new(Size { min: 0, max: 3, desired: 1, live: 1 }, hook, AwsState::InService),
             agent: Rc::new(RefCell::new(Agent { runs: true, ..Agent::default() })),
             orders,
             layout,

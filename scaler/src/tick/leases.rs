@@ -75,3 +75,20 @@ async fn a_table_that_does_not_answer_stops_nothing() {
     let outcome = one.tick(&order(), Ok(counts(0)), 0).await;
     assert_eq!((one.groups[0].set(), outcome.problems), (vec![0], vec![]), "it is no failure of the scaler");
 }
+
+/// Two are the most of all: what AWS owes to the first group has to be called off before the second one may have it.
+#[tokio::test]
+async fn where_growth_needs_room_it_waits_for_whoever_makes_it() {
+    let ledger = FakeLedger::default();
+    scaler(&ledger, "one").tick(&order(), Ok(counts(0)), 0).await;
+    let order = Order { most: 2, ..order() };
+    let empty = Some(Capacity { desired: 0, live: 0, in_service: 0, releasable: 0, ..IDLE });
+    let two = || Stage::new(&[("spot", empty), ("od", empty)]);
+    let other = two().under(Arc::new(Holder::new(ledger.clone(), "default", "other")));
+    for (mut stage, expected) in [(other, [vec![2], vec![]]), (two(), [vec![2, 0], vec![2]])] {
+        for second in [0, 30, 90] {
+            stage.tick(&order, Ok(counts(2)), second).await;
+        }
+        assert_eq!([stage.groups[0].set(), stage.groups[1].set()], expected);
+    }
+}
