@@ -124,6 +124,13 @@ fn shown_queue(config: &QueueConfig, now: Timestamp) -> String {
         u32::MAX => line("# max-instances", "as the groups' own".to_owned()),
         most => line("max-instances", most.to_string()),
     }
+    match config.prices.as_slice() {
+        [] => {}
+        prices => {
+            let prices: Vec<String> = prices.iter().map(ToString::to_string).collect();
+            line("hourly-price", format!("[{}]", prices.join(", ")));
+        }
+    }
     line("include-waiting", policy.include_waiting.to_string());
     line("scale-in", policy.scale_in.to_string());
     line("scale-out", policy.scale_out.to_string());
@@ -181,6 +188,7 @@ agent-tags: docker=true, os=debian
 agents-per-instance: 2
 idle-instances: 1
 max-instances: 20
+hourly-price: [0.0312, 0.0912]
 launch-patience: 90s
 interval: 5
 time-zone: europe/berlin

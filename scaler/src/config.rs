@@ -15,6 +15,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::decide::Policy;
 use crate::gap::ScalingMode;
 use crate::job_counts::JobSource;
+use crate::price::HourlyPrice;
 use crate::schedule::{Changes, Effective, Schedule};
 use crate::settings::{self, Document, QueueSettings};
 use crate::sharing::FixedShare;
@@ -99,6 +100,8 @@ pub struct QueueConfig {
     pub probe_after: SignedDuration,
     /// The part of the queue's jobs that is for this account and region.
     pub share: FixedShare,
+    /// What an instance of each group costs for an hour, where that is told.
+    pub prices: Vec<HourlyPrice>,
     /// The owner's wishes, outside of all periods.
     pub policy: Policy,
     /// When something else is wanted.
@@ -225,7 +228,9 @@ impl QueueConfig {
                 .flag("DISABLE_SCALE_OUT", "scale-out", forbidden(queue.scale_out))
                 .unwrap_or(false),
         };
+        let groups = reader.groups(queue.groups);
         let config = Self {
+            prices: prices(reader, &queue.path, queue.hourly_price, groups.len()),
             endpoint: reader
                 .either("BUILDKITE_AGENT_ENDPOINT", "a URL with https://", url, "endpoint", queue.endpoint)
                 .unwrap_or_else(|| "https://agent.buildkite.com/v3".to_owned()),
@@ -237,7 +242,7 @@ impl QueueConfig {
                 .either("JOB_SOURCE", JobSource::FORM, JobSource::parse, "job-source", queue.job_source)
                 .unwrap_or_default(),
             agent_tags: queue.agent_tags,
-            groups: reader.groups(queue.groups),
+            groups,
             most,
             patience: Patience {
                 launch: reader.period("LAUNCH_PATIENCE", "launch-patience", queue.launch_patience, secs(60)),
@@ -294,6 +299,29 @@ impl QueueConfig {
     #[must_use]
     pub fn effective_at(&self, now: Timestamp) -> Effective {
         self.schedule.policy_at(&self.policy, self.most, now)
+    }
+}
+
+/// One price is that of all groups.
+fn prices(
+    reader: &mut Reader<'_>,
+    path: &str,
+    given: Option<Vec<HourlyPrice>>,
+    groups: usize,
+) -> Vec<HourlyPrice> {
+    match given.as_deref() {
+        None => Vec::new(),
+        Some([one]) => vec![*one; groups],
+        Some(each) => {
+            if each.len() != groups {
+                let prices = each.len();
+                let fault = format!(
+                    "settings: {path}hourly-price has {prices} prices, and there are {groups} groups"
+                );
+                reader.faults.push(fault);
+            }
+            each.to_vec()
+        }
     }
 }
 

@@ -45,6 +45,7 @@ pub mod metrics;
 pub mod pace;
 pub mod phantom;
 pub mod ports;
+pub mod price;
 pub mod reading;
 pub mod record;
 pub mod scaler;

@@ -32,6 +32,7 @@ impl CloudWatchMetrics {
 
     fn of_queue(&self, told: &Publication, at: Timestamp) -> Vec<MetricDatum> {
         let mut data = data(&told.queue, &told.counts, told.troubles, at);
+        data.extend(of_scaler(told, at));
         data.extend(told.gaps.iter().flat_map(|(group, gap)| gap_of(group, *gap, at, self.every)));
         data
     }
@@ -70,6 +71,18 @@ fn values(counts: &Counts, troubles: Troubles) -> [(&'static str, f64, StandardU
         ("CapacityShort", count(troubles.capacity_short), StandardUnit::Count),
         ("PhantomInstances", count(troubles.phantom_instances), StandardUnit::Count),
     ]
+}
+
+/// What the scaler knows of itself and its instances, each once.
+fn of_scaler(told: &Publication, at: Timestamp) -> impl Iterator<Item = MetricDatum> {
+    let one = move |name: &str, value: f64, unit: StandardUnit| {
+        let by_queue = Dimension::builder().name("Queue").value(&told.queue).build();
+        let datum = MetricDatum::builder().metric_name(name).dimensions(by_queue);
+        datum.timestamp(time(at)).unit(unit).value(value).build()
+    };
+    let latency = one("DecisionLatency", told.decision.as_secs_f64() * 1e3, StandardUnit::Milliseconds);
+    let cost = told.hourly_cost.map(|cost| one("EstimatedHourlyCost", cost, StandardUnit::None));
+    std::iter::once(latency).chain(cost)
 }
 
 /// Each metric twice: by `Queue`, and by `Org` and `Queue`, since two organizations may have a queue of one name. But for
@@ -130,6 +143,32 @@ mod tests {
     use crate::decide::Jobs;
     use crate::ports::{Agents, RunnableJob};
     use crate::reading::Reading;
+
+    #[test]
+    fn a_publication_has_the_scalers_latency_and_what_is_known_of_the_price() {
+        let of = |hourly_cost| {
+            let told = Publication {
+                queue: "linux".into(),
+                counts: none(),
+                troubles: Troubles::default(),
+                decision: Duration::from_micros(41_500),
+                hourly_cost,
+                gaps: Vec::new(),
+            };
+            let name = |d: MetricDatum| {
+                (
+                    d.metric_name().unwrap_or("").to_owned(),
+                    d.value().unwrap_or(f64::NAN),
+                    d.dimensions().len(),
+                )
+            };
+            of_scaler(&told, Timestamp::UNIX_EPOCH).map(name).collect::<Vec<_>>()
+        };
+        let latency = ("DecisionLatency".to_owned(), 41.5, 1);
+        let cost = ("EstimatedHourlyCost".to_owned(), 1.04, 1);
+        assert_eq!(of(Some(1.04)), [latency.clone(), cost]);
+        assert_eq!(of(None), std::slice::from_ref(&latency));
+    }
 
     #[test]
     fn every_name_under_both_dimension_sets() {

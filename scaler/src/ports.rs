@@ -132,7 +132,7 @@ pub struct Troubles {
 }
 
 /// What is published of one queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Publication {
     /// The queue.
     pub queue: String,
@@ -140,6 +140,10 @@ pub struct Publication {
     pub counts: Counts,
     /// What troubles its groups.
     pub troubles: Troubles,
+    /// The longest tick since the last publication: from the question for jobs until capacity was set.
+    pub decision: Duration,
+    /// What its instances cost in an hour, where their prices are known.
+    pub hourly_cost: Option<f64>,
     /// In alarms mode the gap of each group.
     pub gaps: Vec<(String, i64)>,
 }

@@ -14,6 +14,7 @@ use crate::brake::Failing;
 use crate::decide::{Capacity, Jobs, Plan, Policy, Reason, Step, decide, needed, needed_by_jobs};
 use crate::gap::{ScalingMode, gaps};
 use crate::phantom::made_up_for;
+use crate::price::HourlyPrice;
 use crate::reading::Doubt;
 use crate::share::{keep_within, shares};
 use crate::sharing::{FixedShare, Here, Memory, Part, Sharing};
@@ -178,6 +179,16 @@ impl Inputs {
     pub fn phantoms(&self) -> u64 {
         let known = self.groups.iter().filter_map(|group| group.known.as_ref());
         known.map(|known| u64::from(known.capacity.phantom)).sum()
+    }
+
+    /// What all instances that live cost in an hour, at these prices; none without them, or where a group is not known.
+    #[must_use]
+    pub fn hourly_cost(&self, prices: &[HourlyPrice]) -> Option<f64> {
+        let cost = |(group, price): (&GroupSeen, &HourlyPrice)| {
+            group.known.as_ref().map(|known| price.of_instances(known.capacity.live))
+        };
+        let each = self.groups.iter().zip(prices).map(cost);
+        (!prices.is_empty()).then(|| each.sum::<Option<f64>>()).flatten()
     }
 
     /// Is it the plan that idle instances stay which could go?

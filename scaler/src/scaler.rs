@@ -251,6 +251,7 @@ impl QueueConfig {
             probe_after: self.probe_after,
             mode,
             share: self.share,
+            prices: self.prices.clone(),
             dry_run,
             publish,
             raise_only: false,

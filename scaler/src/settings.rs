@@ -14,6 +14,7 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::job_counts::JobSource;
+use crate::price::HourlyPrice;
 use crate::schedule::cron::Cron;
 use crate::schedule::{Changes, Period, Schedule, zone, zones};
 use crate::sharing::FixedShare;
@@ -60,6 +61,8 @@ pub struct QueueSettings {
     pub min_instances: Option<u32>,
     /// Never more, of all groups together.
     pub max_instances: Option<u32>,
+    /// What an instance costs for an hour: of all groups one, or one for each.
+    pub hourly_price: Option<Vec<HourlyPrice>>,
     /// The part of the queue's jobs that is for this account and region.
     pub share: Option<FixedShare>,
     /// Do jobs count that wait for others?
@@ -161,6 +164,7 @@ fn queue(mut section: Section, noted: &mut Noted) -> QueueSettings {
         idle_instances: section.number("idle-instances", 0, noted),
         min_instances: section.number("min-instances", 0, noted),
         max_instances: section.number("max-instances", 0, noted),
+        hourly_price: hourly_price(&mut section, noted),
         share: share(&mut section, noted),
         include_waiting: section.flag("include-waiting", noted),
         scale_in: section.flag("scale-in", noted),
@@ -183,6 +187,17 @@ fn groups(section: &mut Section, noted: &mut Noted) -> Option<Vec<String>> {
         }
     }
     Some(groups)
+}
+
+fn hourly_price(section: &mut Section, noted: &mut Noted) -> Option<Vec<HourlyPrice>> {
+    let value = section.take("hourly-price", noted)?;
+    let values = if let Value::Array(values) = value { values } else { vec![value] };
+    let prices: Option<Vec<HourlyPrice>> = values.iter().map(HourlyPrice::of).collect();
+    let prices = prices.filter(|prices| !prices.is_empty());
+    if prices.is_none() {
+        noted.push(format!("{} is no price: give {}", section.path("hourly-price"), HourlyPrice::FORM));
+    }
+    prices
 }
 
 fn share(section: &mut Section, noted: &mut Noted) -> Option<FixedShare> {

@@ -9,7 +9,7 @@ mod rest;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
@@ -20,6 +20,7 @@ use crate::gap::ScalingMode;
 use crate::lease::holder::MayLower;
 use crate::phantom::BootWatch;
 use crate::ports::{Counts, Group, Groups, Metrics, Problem, Publication, Troubles};
+use crate::price::HourlyPrice;
 use crate::record::{Inputs, Moved, Record, Wanted};
 use crate::sharing::{FixedShare, Memory, Sharing};
 use crate::shortage::{Patience, Shortage};
@@ -47,6 +48,8 @@ pub struct Order {
     pub mode: ScalingMode,
     /// The part of the queue's jobs that is for this account and region.
     pub share: FixedShare,
+    /// What an instance of each group costs for an hour, where that is told.
+    pub prices: Vec<HourlyPrice>,
     /// Decide and say, but change and publish nothing.
     pub dry_run: bool,
     /// Publish metrics in this tick.
@@ -154,13 +157,15 @@ pub struct Service<G> {
     /// When all groups were looked at.
     looked: Option<Timestamp>,
     any_untagged: bool,
+    /// The longest that a tick took since the last publication, from its first question to the last answer.
+    slowest: Duration,
 }
 
 impl<G> Service<G> {
     /// Queues of which nothing is known yet.
     #[must_use]
     pub fn new(queues: Vec<Served<G>>) -> Self {
-        Self { queues, looked: None, any_untagged: false }
+        Self { queues, looked: None, any_untagged: false, slowest: Duration::ZERO }
     }
 }
 
@@ -208,6 +213,7 @@ pub async fn tick<G: Group, A: Groups, M: Metrics>(
     metrics: &M,
     at: Timestamp,
 ) -> Vec<Outcome> {
+    let began = Instant::now();
     let all = service.queues.iter().map(|served| served.groups.len()).sum();
     let whole = rest::is_due(service.looked, all, service.any_untagged, at);
     let busy = |served: &Served<G>| whole || served.at_rest.is_none();
@@ -228,7 +234,10 @@ pub async fn tick<G: Group, A: Groups, M: Metrics>(
     let each = each.map(|((served, order), (counts, found))| served.decide(order, counts, found, at));
     let mut decided: Vec<Decided> = join_all(each).await;
     apply(orders, &service.queues, &mut decided).await;
-    publish(orders, &service.queues, &mut decided, metrics, at).await;
+    service.slowest = service.slowest.max(began.elapsed());
+    if publish(orders, service, &mut decided, metrics, at).await {
+        service.slowest = Duration::ZERO;
+    }
     orders.iter().zip(decided).map(|(order, decided)| decided.outcome(order)).collect()
 }
 
@@ -322,33 +331,42 @@ impl Decided {
     }
 }
 
-/// Publishes what is known of all queues whose turn it is.
+/// Publishes what is known of all queues whose turn it is; was anything?
 async fn publish<G: Group, M: Metrics>(
     orders: &[Order],
-    queues: &[Served<G>],
+    service: &Service<G>,
     decided: &mut [Decided],
     metrics: &M,
     at: Timestamp,
-) {
+) -> bool {
     let mut publications = Vec::new();
-    for ((order, served), decided) in orders.iter().zip(queues).zip(decided.iter_mut()) {
+    for ((order, served), decided) in orders.iter().zip(&service.queues).zip(decided.iter_mut()) {
         let due = order.publish && !order.dry_run;
         let Some(counts) = decided.counts.clone().filter(|_| due) else { continue };
         let named = served.groups.iter().zip(&decided.gaps);
         let gaps = named.filter_map(|(kept, gap)| Some((kept.name.clone(), (*gap)?))).collect();
         let troubles = served.troubles(&decided.inputs);
-        publications.push(Publication { queue: order.queue.clone(), counts, troubles, gaps });
+        publications.push(Publication {
+            queue: order.queue.clone(),
+            counts,
+            troubles,
+            decision: service.slowest,
+            hourly_cost: decided.inputs.hourly_cost(&order.prices),
+            gaps,
+        });
         decided.published = true;
     }
     if publications.is_empty() {
-        return;
+        return false;
     }
     if let Err(problem) = metrics.publish(&publications, at).await {
         for decided in decided.iter_mut().filter(|decided| decided.published) {
             decided.published = false;
             decided.problems.push(problem.clone());
         }
+        return false;
     }
+    true
 }
 
 #[cfg(test)]

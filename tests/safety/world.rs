@@ -107,6 +107,7 @@ fn stack(rng: &mut SmallRng, groups: &mut Vec<Group>, now: Timestamp) -> Stack {
         probe_after: seconds(60),
         mode: if by_alarms { ScalingMode::Alarms } else { ScalingMode::Direct },
         share: FixedShare::ALL,
+        prices: Vec::new(),
         dry_run: false,
         publish: false,
         raise_only: false,

@@ -196,6 +196,22 @@ periods:
     insta::assert_snapshot!(told);
 }
 
+#[test]
+fn prices_are_one_for_all_groups_or_one_for_each() {
+    let of = |price: &str| {
+        let document = format!("groups: [a, b]\ntoken: {{parameter: t}}\nhourly-price: {price}");
+        let config = read_with(&[], Some(&document)).map(only);
+        config.map(|config| config.prices.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(of("0.0912").unwrap(), "0.0912 0.0912");
+    assert_eq!(of("[0.03, 0.0912]").unwrap(), "0.03 0.0912");
+    let fault = |price| of(price).unwrap_err().to_string();
+    assert_eq!(fault("[1, 2, 3]"), "settings: hourly-price has 3 prices, and there are 2 groups");
+    for price in ["-1", "[]", "much", "[1, x]"] {
+        assert!(fault(price).starts_with("settings: hourly-price is no price: give"), "{}", fault(price));
+    }
+}
+
 const SEVERAL: &str = "
 interval: 2s
 queues:

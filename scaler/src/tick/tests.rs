@@ -130,6 +130,7 @@ pub fn order() -> Order {
         probe_after: jiff::SignedDuration::from_secs(60),
         mode: ScalingMode::Direct,
         share: FixedShare::ALL,
+        prices: Vec::new(),
         dry_run: false,
         publish: true,
         raise_only: false,
@@ -201,6 +202,24 @@ async fn unknown_jobs_or_group_change_nothing() {
     let (outcome, set, published) = run(&order(), Ok(counts(4)), FakeGroup::new("g", None), Ok(())).await;
     assert_eq!((set, published), (vec![], 1), "metrics go out even when the group is unknown");
     assert_eq!(outcome.decisions[0].problems, ["group g does not exist"]);
+}
+
+#[tokio::test]
+async fn what_instances_cost_is_published_where_prices_are_known() {
+    let prices =
+        |texts: &[f64]| texts.iter().map(|price| HourlyPrice::of(&(*price).into()).unwrap()).collect();
+    let busy = Capacity { desired: 3, live: 3, in_service: 2, held: 3, releasable: 0, ..IDLE };
+    let mut stage = Stage::new(&[("spot", Some(IDLE)), ("od", Some(busy))]);
+    let order = Order { prices: prices(&[0.5, 2.0]), ..order() };
+    stage.tick(&order, Ok(counts(5)), 0).await;
+    let told = stage.publications()[0][0].clone();
+    assert_eq!(told.hourly_cost, Some(7.0), "what boots is paid, too");
+    assert!(told.decision > Duration::ZERO);
+    stage.tick(&Order { prices: Vec::new(), ..order.clone() }, Ok(counts(5)), 1).await;
+    assert_eq!(stage.publications()[1][0].hourly_cost, None);
+    let mut stage = Stage::new(&[("spot", Some(IDLE)), ("od", None)]);
+    stage.tick(&order, Ok(counts(5)), 0).await;
+    assert_eq!(stage.publications()[0][0].hourly_cost, None, "unknown is not free");
 }
 
 #[tokio::test]
