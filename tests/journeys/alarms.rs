@@ -170,3 +170,40 @@ async fn alarms_tell_of_a_blind_scaler_and_of_capacity_that_is_short() {
     alarm_until(&scene, "CapacityShort", "OK").await;
     scene.lab.stop().await.unwrap();
 }
+
+/// The template of docs/alarms.md for a group that is run the older way.
+fn older_alarms() -> &'static str {
+    let page = include_str!("../../docs/alarms.md");
+    page.split("```yaml\n").find(|block| block.contains("NothingToDo")).unwrap().split("```").next().unwrap()
+}
+
+#[tokio::test]
+async fn the_older_alarms_add_some_for_a_job_that_waits_and_take_them_when_nothing_is_left() {
+    // The scaler only publishes, and the stack has no alarms of its own that resize.
+    let environment = vec![("SCALING_MODE".to_owned(), "alarms".to_owned())];
+    let scene = Scene::of(hurried(1, environment), &[("MaxSize", "3"), ("Settings", SETTINGS)]).await;
+    let create =
+        ["cloudformation", "create-stack", "--stack-name", "older", "--template-body", older_alarms()];
+    let parameters = [
+        "--parameters",
+        "ParameterKey=GroupName,ParameterValue=ci-instances",
+        "ParameterKey=Queue,ParameterValue=default",
+    ];
+    let said = scene.aws(&[&create[..], &parameters].concat()).await;
+    assert!(said.success, "{}", said.stderr);
+    scene.lab.schedules().release();
+
+    let job = scene.queue("app", "echo done").await;
+    let group = until(&scene, "grown by what fits of five", |g| g.in_service() == 3).await;
+    let cause = &group.activities.iter().find(|a| a.description.starts_with("Launching")).unwrap().cause;
+    assert!(cause.contains("JobsWait") && cause.contains("AddSome"), "{cause}");
+    assert_eq!(scene.ended(&job).await.0, 0, "{}", scene.log(&job).await);
+
+    // After half an hour without jobs, one at a time.
+    let group = until(&scene, "empty", |g| g.members.is_empty() && g.desired == 0).await;
+    let causes =
+        group.activities.iter().filter(|a| a.cause.contains("NothingToDo") && a.cause.contains("RemoveOne"));
+    assert!(causes.count() >= 1, "{:?}", group.activities);
+    assert_eq!(scene.calls("autoscaling:SetDesiredCapacity", ""), 0, "the scaler only publishes");
+    scene.lab.stop().await.unwrap();
+}
