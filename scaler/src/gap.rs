@@ -69,6 +69,8 @@ fn gap(plan: &Plan, group: &Capacity, room: u32) -> i64 {
             let room = if room < group.max { room.saturating_sub(group.in_service) } else { lacking };
             lacking.min(room).into()
         }
+        // Nobody is there, and what AWS owes is called off: whatever a policy counts from, it comes to the minimum.
+        Step::ScaleIn { from, to } if group.live == 0 && to == group.min => -i64::from(from - to),
         // A policy would count from less than is desired.
         Step::ScaleIn { .. } if group.live != group.desired || group.in_service != group.desired => 0,
         // Beneath the minimum nothing goes, however often a policy acts.

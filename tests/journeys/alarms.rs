@@ -150,6 +150,32 @@ async fn a_stack_in_alarms_mode_goes_from_zero_to_its_jobs_and_back() {
 }
 
 #[tokio::test]
+async fn in_alarms_mode_spot_comes_first_and_on_demand_where_aws_has_none() {
+    let environment = vec![("LAUNCH_PATIENCE".to_owned(), "4s".to_owned())];
+    let parameters =
+        [("ScalingMode", "alarms"), ("SpotPrice", "0.05"), ("MaxSize", "2"), ("Settings", SETTINGS)];
+    let scene = Scene::of(hurried(2, environment), &parameters).await;
+    let spot = async |wanted: fn(&Group) -> bool| {
+        scene.lab.groups().until("ci-spot", PATIENCE, wanted).await.unwrap();
+    };
+    scene.lab.groups().set_capacity_available("ci-spot", false);
+    let gate = scene.lab.folder().join("gate");
+    let command = format!("while [ ! -e '{}' ]; do sleep 0.1; done", gate.display());
+    let job = scene.queue("app", &command).await;
+    scene.lab.schedules().release();
+    spot(|g| g.desired == 1).await;
+    // What spot owes for too long, the other group's alarm brings.
+    until(&scene, "on demand", |g| g.in_service() == 1).await;
+    scene.job_until(&job, &["running"]).await;
+    std::fs::write(&gate, "").unwrap();
+    assert_eq!(scene.ended(&job).await.0, 0, "{}", scene.log(&job).await);
+    until(&scene, "empty", |g| g.members.is_empty() && g.desired == 0).await;
+    spot(|g| g.desired == 0).await;
+    assert_eq!(scene.calls("autoscaling:SetDesiredCapacity", ""), 0, "the scaler only publishes");
+    scene.lab.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn alarms_tell_of_a_blind_scaler_and_of_capacity_that_is_short() {
     let counts = Counts::start().await;
     let parameters = [("MaxSize", "1"), ("Settings", "idle-period: never\npoll-interval: 200ms\n")];

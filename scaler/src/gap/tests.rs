@@ -46,6 +46,8 @@ fn what_one_group_lacks_or_may_lose() {
         ("a floor beside a busy one", down(3, 2), group(3, 3, 0, 2), -1),
         ("something boots", down(4, 0), group(4, 3, 1, 3), 0),
         ("AWS owes launches", down(4, 0), group(4, 3, 0, 3), 0),
+        ("AWS owes all of them", down(4, 0), group(4, 0, 0, 0), -4),
+        ("but for the minimum", down(4, 1), min(1, group(4, 0, 0, 0)), -3),
         ("AWS is at it", down(4, 2), group(4, 5, 0, 3), 0),
     ];
     for (name, plan, group, expected) in cases {
@@ -64,7 +66,7 @@ fn what_another_group_owes_counts_against_all_limits_together() {
     // No policy can call off what spot owes.
     let spot = Capacity { short: true, ..group(3, 0, 0, 0) };
     let plans = [down(3, 0), out(0, 3)];
-    assert_eq!(gaps(&plans, &[Some(spot), Some(group(0, 0, 0, 0))], 10), [Some(0), Some(3)]);
+    assert_eq!(gaps(&plans, &[Some(spot), Some(group(0, 0, 0, 0))], 10), [Some(-3), Some(3)]);
     assert_eq!(gaps(&plans, &[Some(spot), Some(group(0, 0, 0, 0))], 5), [Some(0), Some(2)]);
     assert_eq!(gaps(&plans, &[Some(spot), Some(group(0, 0, 0, 0))], 3), [Some(0), Some(0)]);
 }
