@@ -113,12 +113,15 @@ fn capacity(report: &Value, peak: u64) {
 
 fn metrics(report: &Value) {
     let metrics = list(report, "metrics");
-    let expected = METRICS.iter().flat_map(|name| {
+    let by_queue = || json!({"Queue": "default"});
+    let of_counts = METRICS.iter().flat_map(|name| {
         let with_org = json!({"Org": "lab", "Queue": "default"});
-        [(*name, with_org), (*name, json!({"Queue": "default"}))]
+        [(*name, with_org), (*name, by_queue())]
     });
+    let mut expected: Vec<_> = of_counts.chain([("DecisionLatency", by_queue())]).collect();
+    expected.sort_by_key(|(name, _)| *name);
     let held = metrics.iter().map(|m| (m["name"].as_str().unwrap(), m["dimensions"].clone()));
-    assert_eq!(held.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    assert_eq!(held.collect::<Vec<_>>(), expected);
     let scheduled = metrics.iter().find(|m| m["name"] == "ScheduledJobsCount").unwrap();
     assert!(scheduled["samples"].as_f64().unwrap() >= 1.0, "{scheduled}");
     assert!(scheduled["maximum"].as_f64().unwrap() >= 1.0, "{scheduled}");
