@@ -84,7 +84,7 @@ async fn one_scaler_serves_two_queues_and_leaves_the_one_at_rest_alone() {
         before = looks();
     }
 
-    // A hint for one of them brings a look, and its job an instance.
+    // Its webhooks are taken for either queue, and the next job of the one at rest gets an instance.
     let on_linux = daemon.decisions_on("ci-instances").len();
     let job = queue(&scene, "mac", "true").await;
     let hint = r#"{"event":"job.scheduled","job":{"id":"1","agent_query_rules":["queue=mac"]},"pipeline":{"slug":"app"}}"#;

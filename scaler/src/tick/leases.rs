@@ -2,24 +2,11 @@
 
 use std::sync::Arc;
 
-use super::tests::{Stage, counts, order};
+use super::tests::{IDLE, Stage, counts, order};
 use super::*;
 use crate::decide::Capacity;
 use crate::lease::holder::Holder;
 use crate::ledger::fake::FakeLedger;
-
-const IDLE: Capacity = Capacity {
-    min: 0,
-    max: 5,
-    desired: 2,
-    live: 2,
-    in_service: 2,
-    held: 0,
-    releasable: 2,
-    short: false,
-    phantom: 0,
-    ceiling: None,
-};
 
 /// A scaler of two idle instances that others serve, too.
 fn scaler(ledger: &FakeLedger, name: &str) -> Stage {

@@ -102,7 +102,8 @@ pub fn counts(scheduled: u64) -> Counts {
     }
 }
 
-const IDLE: Capacity = Capacity {
+/// Two instances that nothing holds.
+pub const IDLE: Capacity = Capacity {
     min: 0,
     max: 5,
     desired: 2,
