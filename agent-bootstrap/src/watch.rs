@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use aws::session::Patience;
 use aws::{Imds, Session};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use lifecycle::Policy;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -94,7 +94,9 @@ pub async fn run(layout: &Layout, args: WatchArgs) -> Result<(), Failure> {
         disk,
         clock: EvenClock::new(ThisMachine::new()),
     };
-    let keeper = Keeper::new(ports, orders(layout, &instance))?;
+    let orders = orders(layout, &instance);
+    say_when_idle(&orders, instance.booted_in);
+    let keeper = Keeper::new(ports, orders)?;
     let (calls, received) = mpsc::channel(64);
     let listener = server::bind(&layout.watch_socket())?;
     let serving = tokio::spawn(server::serve(listener, Users::of_machine(), calls));
@@ -108,6 +110,22 @@ pub async fn run(layout: &Layout, args: WatchArgs) -> Result<(), Failure> {
         guarding.abort();
     }
     kept
+}
+
+/// How long it stays idle, in the log: by itself that follows from how long it took to come.
+fn say_when_idle(orders: &Orders, booted_in: Option<SignedDuration>) {
+    let words = |period: SignedDuration| format!("{period:#}");
+    let never = || "never".to_owned();
+    eprintln!(
+        "{}",
+        serde_json::json!({
+            "at": Timestamp::now(),
+            "instance": orders.instance,
+            "booted_in": booted_in.map(words),
+            "idle_period": orders.policy.idle_period.map_or_else(never, words),
+            "fail_safe_after": orders.policy.fail_safe_after.map_or_else(never, words),
+        })
+    );
 }
 
 /// The disk guard. An instance that is a folder of some machine (the lab's processes) has no disk to guard, unless an
@@ -135,14 +153,14 @@ fn guard(
 }
 
 fn orders(layout: &Layout, instance: &InstanceFile) -> Orders {
-    let watch = &instance.watch;
+    let (watch, boot) = (&instance.watch, instance.booted_in);
     Orders {
         instance: instance.identity.instance_id.clone(),
         agents: (1..=instance.agents).map(|number| agent(instance, number)).collect(),
         policy: Policy {
             in_group: instance.identity.group.is_some(),
-            idle_period: watch.idle_period,
-            fail_safe_after: watch.fail_safe_after,
+            idle_period: watch.idle_period(boot),
+            fail_safe_after: watch.fail_safe_after(boot),
             has_hook: watch.terminating_hook.is_some(),
             heartbeat_interval: watch.heartbeat_interval,
             update_check: watch.update_check,

@@ -8,6 +8,7 @@
 //!   failures, [`rollout`] says whose turn an update is.
 //! - [`boots`]: how a group's last boots ended, out of its scaling activities. [`probes`]: after boots that failed, when
 //!   the next instance may be tried.
+//! - [`idle`]: how long an idle instance stays where nobody says.
 //! - [`group`]: a group's limits and refusals.
 //! - [`aws_state`]: Auto Scaling's own names of an instance's lifecycle states.
 //! - [`record`]: one line about a state that was entered, as it is written down.
@@ -17,6 +18,7 @@ pub mod aws_state;
 pub mod boots;
 pub mod decide;
 pub mod group;
+pub mod idle;
 pub mod observed;
 pub mod policy;
 pub mod probes;

@@ -156,6 +156,7 @@ mod tests {
 
     fn identity() -> Identity {
         Identity {
+            launched: None,
             instance_id: "i-1".into(),
             region: "us-east-1".into(),
             availability_zone: "us-east-1a".into(),

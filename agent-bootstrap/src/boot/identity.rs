@@ -2,11 +2,13 @@
 
 use aws::autoscaling::types::AutoScalingInstanceDetails;
 use aws::{CallError, Imds, Session};
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::settings::{DiskSettings, LogsSettings, Settings, WatchSettings};
 use crate::failure::Failure;
 use crate::layout::Layout;
+use crate::watch::metadata;
 
 /// Who this instance is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +28,9 @@ pub struct Identity {
     /// The image it was launched from, if told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
+    /// When the machine was started, if told: for the first time, or out of the warm pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launched: Option<Timestamp>,
     /// Its Auto Scaling group; none when it runs outside one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
@@ -48,7 +53,17 @@ impl Identity {
             imds.get("meta-data/tags/instance/aws:autoscaling:groupName"),
         )?;
         let account_id = document.as_deref().and_then(account);
-        Ok(Self { instance_id, region, availability_zone, instance_type, account_id, image_id, group })
+        let launched = document.as_deref().and_then(metadata::pending_time);
+        Ok(Self {
+            instance_id,
+            region,
+            availability_zone,
+            instance_type,
+            account_id,
+            image_id,
+            launched,
+            group,
+        })
     }
 
     /// Asks Auto Scaling for the group where the launch template does not show tags in the metadata.
@@ -101,6 +116,9 @@ pub struct InstanceFile {
     pub agents: u32,
     /// The agent program's full path.
     pub agent_program: String,
+    /// From the machine's start to its agents; none where that could not be measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booted_in: Option<SignedDuration>,
     /// What `watch` goes by.
     pub watch: WatchSettings,
     /// Digest of the settings that it booted with; none where an older boot wrote the file.
@@ -117,9 +135,15 @@ pub struct InstanceFile {
 impl InstanceFile {
     /// The file's content of this instance.
     #[must_use]
-    pub fn new(identity: Identity, settings: &Settings, agent_program: String) -> Self {
+    pub fn new(
+        identity: Identity,
+        settings: &Settings,
+        agent_program: String,
+        booted_in: Option<SignedDuration>,
+    ) -> Self {
         Self {
             identity,
+            booted_in,
             stack: settings.stack.clone(),
             queue: settings.queue.clone(),
             agents: settings.agents.count,

@@ -1,12 +1,12 @@
 //! Which phase needs what of which other one. What need not wait runs side by side.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use aws::session::Patience;
 use aws::{Imds, Session};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lifecycle::AwsState;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
@@ -90,6 +90,8 @@ pub struct Sequence<'a> {
     imds: Imds,
     phases: Phases,
     known: RefCell<Known>,
+    /// In the warm pool.
+    waited: Cell<bool>,
 }
 
 impl<'a> Sequence<'a> {
@@ -102,7 +104,8 @@ impl<'a> Sequence<'a> {
         budget: Duration,
     ) -> Self {
         let phases = Phases::new(budget);
-        Self { layout, units, machine, budget, imds: Imds::new(), phases, known: RefCell::default() }
+        let (known, waited) = (RefCell::default(), Cell::default());
+        Self { layout, units, machine, budget, imds: Imds::new(), phases, known, waited }
     }
 
     /// What is known by now.
@@ -133,6 +136,7 @@ impl<'a> Sequence<'a> {
                     eprintln!("boot: prepared; agents start when the group wants this instance in service");
                     self.until_in_service().await;
                     self.phases.restart(self.budget);
+                    self.waited.set(true);
                 }
                 _ => {
                     self.phases.run(phases::AGENTS, async || self.start(&prepared)).await?;
@@ -289,10 +293,29 @@ impl<'a> Sequence<'a> {
         }
     }
 
+    /// From the machine's start to now; of an instance that has waited in the warm pool from the end of that. What was
+    /// measured after this start of the machine stands: a reboot, or a boot that is run again, tells nothing of launches.
+    fn booted_in(&self, identity: &Identity) -> Option<SignedDuration> {
+        let before = InstanceFile::read(self.layout).ok().flatten();
+        let same = |before: &InstanceFile| {
+            let then = &before.identity;
+            identity.launched.is_some()
+                && (&then.instance_id, then.launched) == (&identity.instance_id, identity.launched)
+        };
+        let measured = before.filter(same).and_then(|before| before.booted_in);
+        let resumed = self.waited.get().then(|| self.phases.so_far().1);
+        let resumed = resumed.and_then(|ms| i64::try_from(ms).ok()).map(SignedDuration::from_millis);
+        measured.or(resumed).or_else(|| lifecycle::idle::boot(identity.launched, Timestamp::now()))
+    }
+
     fn start(&self, prepared: &Prepared) -> Result<(), Failure> {
         let Prepared { identity, settings, program } = prepared;
         // Before the agents: their jobs ask `watch` first.
-        written::introduce(self.layout, identity, settings, program)?;
+        let booted_in = self.booted_in(identity);
+        if let Some(took) = booted_in {
+            eprintln!("boot: {:.1} s from the machine's start to its agents", took.as_secs_f64());
+        }
+        written::introduce(self.layout, identity, settings, program, booted_in)?;
         for number in 1..=settings.agents.count {
             let name = agent_config::agent_name(&settings.stack, &identity.instance_id, number);
             self.units.start(&AgentUnit { number, name, program: program.clone() })?;

@@ -8,6 +8,7 @@ mod ends;
 pub mod logs;
 pub mod reader;
 mod startup;
+mod stay;
 pub mod watch;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use logs::LogsSettings;
 use reader::Reader;
 pub use reader::{Fault, Faults};
 pub use startup::StartupSettings;
+pub use stay::Stay;
 pub use watch::WatchSettings;
 
 /// All settings of an instance.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::SignedDuration;
 use secrecy::SecretString;
 
 use super::files::{self, Owner};
@@ -89,8 +90,10 @@ pub fn introduce(
     identity: &Identity,
     settings: &Settings,
     program: &Path,
+    booted_in: Option<SignedDuration>,
 ) -> Result<(), Failure> {
-    let instance = InstanceFile::new(identity.clone(), settings, program.to_string_lossy().into_owned());
+    let program = program.to_string_lossy().into_owned();
+    let instance = InstanceFile::new(identity.clone(), settings, program, booted_in);
     let text = serde_json::to_string_pretty(&instance).map_err(|e| Failure::failed(e.to_string()))?;
     files::file(&layout.instance_file(), text.as_bytes(), 0o644, Owner::own())
 }

@@ -76,7 +76,8 @@ fn http_date(text: &str) -> Option<Timestamp> {
     time.in_tz("UTC").ok().map(|zoned| zoned.timestamp())
 }
 
-fn pending_time(document: &str) -> Option<Timestamp> {
+/// When the machine was started, as its identity document tells.
+pub(crate) fn pending_time(document: &str) -> Option<Timestamp> {
     let document: serde_json::Value = serde_json::from_str(document).ok()?;
     document["pendingTime"].as_str()?.parse().ok()
 }

@@ -8,6 +8,7 @@ mod docker;
 mod ends;
 mod faults;
 mod held;
+mod idle;
 mod stage;
 mod world;
 

@@ -87,9 +87,7 @@ impl Scaling for ByAlarms {
     fn when_idle(&self) -> WhenIdle {
         // Nobody lets the last idle one beside busy ones go, but itself (`fail-safe-after`).
         match self.planner.when_idle() {
-            WhenIdle::Release { after, .. } => {
-                WhenIdle::Release { after, retire: Some(3 * after + 600 * SECOND) }
-            }
+            WhenIdle::Release { after, .. } => WhenIdle::Release { after, retires: true },
             other => other,
         }
     }
@@ -149,7 +147,7 @@ mod tests {
         // Runnable at 70 s, published at 120 s, acted on at 150 s, in service at 160 s.
         let one = course(&[(70, 600)], "tidemark:alarms,blind");
         assert_eq!(one.waits, [90 * SECOND]);
-        // Done at 760 s, unprotected 8 s later, published at 780 s, gone at 810 s.
+        // Done at 760 s, unprotected 10 s later, published at 780 s, gone at 810 s.
         assert_eq!((one.boots, one.paid), (1, (810 - 150) * SECOND));
     }
 

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::alarms::ByAlarms;
 use super::rules::{Alarms2018, ElasticCi, Ephemeral, IdleCount, Keda};
 use super::trace::Millis;
-use super::world::{Machines, Scaling, View, WhenIdle};
+use super::world::{IdlePeriod, Machines, Scaling, View, WhenIdle};
 use crate::decide::{Jobs, Plan, Policy, decide, needed};
 use crate::forecast::{Forecast, LookAhead};
 use crate::schedule::{Effective, Schedule};
@@ -18,7 +18,7 @@ use crate::share::shares;
 pub struct PlannerSettings {
     /// From one tick to the next.
     pub period: Millis,
-    /// An instance's idle period; the machines' boot time if absent, at which staying costs what coming back does.
+    /// An instance's idle period; by each one's boot if absent, as on a stack.
     pub idle: Option<Millis>,
     /// Instances beyond the need, while there are jobs.
     pub buffer: u32,
@@ -183,7 +183,6 @@ fn planner(settings: &str) -> Result<PlannerSettings, String> {
 #[derive(Debug)]
 pub struct Planner {
     settings: PlannerSettings,
-    idle: Millis,
     wish: Wish,
     forecast: Forecast,
 }
@@ -197,8 +196,7 @@ impl Planner {
         };
         let schedule = Schedule::default();
         let own = Wish { policy, most: u32::MAX, schedule, begins: Timestamp::UNIX_EPOCH };
-        let idle = settings.idle.unwrap_or(machines.boot * 4 / 5);
-        Self { settings, idle, wish: document.unwrap_or(own), forecast: Forecast::default() }
+        Self { settings, wish: document.unwrap_or(own), forecast: Forecast::default() }
     }
 
     /// What it decides now.
@@ -234,7 +232,8 @@ impl Scaling for Planner {
     }
 
     fn when_idle(&self) -> WhenIdle {
-        WhenIdle::Release { after: self.idle, retire: None }
+        let after = self.settings.idle.map_or(IdlePeriod::ByBoot, IdlePeriod::For);
+        WhenIdle::Release { after, retires: false }
     }
 
     fn look(&mut self, view: &View<'_>) -> u32 {

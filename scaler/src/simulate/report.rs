@@ -32,12 +32,13 @@ impl Spread {
 /// Columns: key in JSON, heading of the table, decimals there, and the number of a course.
 type Column = (&'static str, &'static str, usize, fn(&Course, &Trace) -> f64);
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     ("wait_p50_s", "wait p50", 1, |course, _| quantile(&course.waits, 50)),
     ("wait_p95_s", "p95", 1, |course, _| quantile(&course.waits, 95)),
     ("wait_p99_s", "p99", 1, |course, _| quantile(&course.waits, 99)),
     ("wait_max_s", "max", 1, |course, _| quantile(&course.waits, 100)),
     ("cost_over_busy", "cost/busy", 3, |course, trace| ratio(course.paid, trace.busy())),
+    ("billed_over_busy", "billed/busy", 3, |course, trace| ratio(course.billed, trace.busy())),
     ("boots", "boots", 0, |course, _| f64::from(course.boots)),
     ("overshoot", "unused", 0, |course, _| f64::from(course.unused)),
     ("idle_share", "idle", 3, |course, _| ratio(course.idle, course.paid)),
@@ -112,13 +113,15 @@ impl Report {
         })
     }
 
-    /// A table for people: medians; columns in which nothing ever happened are left out.
+    /// A table for people: medians; columns in which nothing ever happened are left out, and what is billed, which
+    /// differs little from what is paid.
     #[must_use]
     pub fn table(&self) -> String {
         let shown: Vec<usize> = (0..COLUMNS.len())
             .filter(|place| {
-                COLUMNS[*place].0 != "interrupted"
-                    || self.policies.iter().any(|p| p.numbers[*place].max > 0.0)
+                let column = COLUMNS[*place].0;
+                !matches!(column, "interrupted" | "billed_over_busy")
+                    || column == "interrupted" && self.policies.iter().any(|p| p.numbers[*place].max > 0.0)
             })
             .collect();
         let mut rows = vec![vec!["policy".to_owned()]];

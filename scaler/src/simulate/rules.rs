@@ -2,7 +2,7 @@
 //! documentation tell, on the same machines; none of them is that system.
 
 use super::trace::Millis;
-use super::world::{Scaling, View, WhenIdle};
+use super::world::{IdlePeriod, Scaling, View, WhenIdle};
 
 const SECOND: Millis = 1000;
 
@@ -65,7 +65,7 @@ impl Scaling for Alarms2018 {
     }
 
     fn when_idle(&self) -> WhenIdle {
-        WhenIdle::Release { after: 0, retire: None }
+        WhenIdle::Release { after: IdlePeriod::For(0), retires: false }
     }
 
     fn look(&mut self, view: &View<'_>) -> u32 {
@@ -110,7 +110,7 @@ impl Scaling for Keda {
     }
 
     fn when_idle(&self) -> WhenIdle {
-        WhenIdle::Release { after: 300 * SECOND, retire: None }
+        WhenIdle::Release { after: IdlePeriod::For(300 * SECOND), retires: false }
     }
 
     fn look(&mut self, view: &View<'_>) -> u32 {
@@ -183,7 +183,7 @@ impl Scaling for IdleCount {
     }
 
     fn when_idle(&self) -> WhenIdle {
-        WhenIdle::Release { after: 600 * SECOND, retire: None }
+        WhenIdle::Release { after: IdlePeriod::For(600 * SECOND), retires: false }
     }
 
     fn look(&mut self, view: &View<'_>) -> u32 {

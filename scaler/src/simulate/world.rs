@@ -9,11 +9,15 @@ use std::collections::{BinaryHeap, VecDeque};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 
+use machines::LEAST_BILLED;
+pub use machines::{IdlePeriod, Machines, WhenIdle};
 use machines::{Instance, State};
-pub use machines::{Machines, WhenIdle};
 
 use super::trace::{Hint, Millis, Trace};
 use crate::decide::{Capacity, Jobs};
+
+/// Instances retire by themselves so long after three idle periods, unless told otherwise (`fail-safe-after`).
+const FAIL_SAFE: Millis = 600_000;
 
 /// What a policy sees at a look.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub struct Course {
     pub waits: Vec<Millis>,
     /// Time of all instances, from launch to end.
     pub paid: Millis,
+    /// The same as EC2 bills it: no launch for less than a minute.
+    pub billed: Millis,
     /// Of it, time in which agents could have taken jobs and ran none.
     pub idle: Millis,
     /// Launches.
@@ -65,6 +71,13 @@ pub struct Course {
     pub interrupted: u32,
     /// Over time, for plots: a point for each change.
     pub line: Vec<Point>,
+}
+
+impl Course {
+    fn pay(&mut self, launched: Millis, ended: Millis) {
+        self.paid += ended - launched;
+        self.billed += (ended - launched).max(LEAST_BILLED);
+    }
 }
 
 /// What a plot shows of a moment.
@@ -263,15 +276,19 @@ impl<'a> World<'a> {
     }
 
     fn wait_idle(&mut self, id: usize) {
-        if self.instances[id].running > 0 {
+        let instance = &self.instances[id];
+        if instance.running > 0 {
             return;
         }
         let (after, retire) = match self.when_idle {
-            WhenIdle::Release { after, retire } => (Some(after), retire),
+            WhenIdle::Release { after: period, retires } => {
+                let idle = period.of(instance.ready - instance.launched);
+                (Some(idle), retires.then_some(3 * idle + FAIL_SAFE))
+            }
             WhenIdle::Retire { after } => (Some(after), None),
             WhenIdle::OneJob => (None, None),
         };
-        let begun = self.instances[id].begun;
+        let begun = instance.begun;
         for after in after.into_iter().chain(retire) {
             self.at(after, Event::Idle(id, begun));
         }
@@ -346,7 +363,7 @@ impl<'a> World<'a> {
 
     fn terminate(&mut self, id: usize) {
         let instance = &mut self.instances[id];
-        self.course.paid += self.now - instance.launched;
+        self.course.pay(instance.launched, self.now);
         self.course.idle += instance.idle(self.now);
         instance.state = State::Ended;
         instance.running = 0;
@@ -372,7 +389,7 @@ impl<'a> World<'a> {
     fn end(mut self) -> Course {
         self.course.to_zero = self.now - self.last_end;
         for id in std::mem::take(&mut self.live) {
-            self.course.paid += self.now - self.instances[id].launched;
+            self.course.pay(self.instances[id].launched, self.now);
             self.course.idle += self.instances[id].idle(self.now);
         }
         self.course

@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value};
 use strsim::levenshtein;
 
+use super::stay::Stay;
 use crate::boot::reference::{NO_REFERENCE, Reference};
 
 /// What is wrong with one setting.
@@ -154,6 +155,15 @@ impl Reader {
         period.or(default)
     }
 
+    /// A duration, `never` or `auto`, which also holds where nothing is said.
+    pub fn stay(&mut self, name: &'static str) -> Stay {
+        let Some(text) = self.text(name) else { return Stay::Auto };
+        Stay::try_from(Some(text)).unwrap_or_else(|_| {
+            self.fault(name, "is neither a duration (such as 90s, 5m, 2h), nor `auto`, nor `never`");
+            Stay::Auto
+        })
+    }
+
     /// A text, or a list of texts joined by commas.
     pub fn listed(&mut self, name: &'static str) -> Option<String> {
         match self.values.get(name) {
@@ -289,7 +299,7 @@ fn is_variable(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-fn parse_period(text: &str) -> Option<SignedDuration> {
+pub(super) fn parse_period(text: &str) -> Option<SignedDuration> {
     let period = match text.parse::<u32>() {
         Ok(seconds) => SignedDuration::from_secs(seconds.into()),
         Err(_) => text.parse().ok()?,

@@ -28,8 +28,7 @@ fn the_stacks_part_reads_as_the_template_writes_it() {
     assert_eq!(settings.agents.endpoint, "http://127.0.0.1:1/v3");
     assert_eq!(settings.agents.count, 2);
     assert_eq!(settings.agents.tags, ["docker=true", "size=large"]);
-    assert_eq!(settings.watch.idle_period, Some(SignedDuration::from_secs(60)));
-    assert_eq!(settings.watch.fail_safe_after, Some(SignedDuration::from_secs(780)));
+    assert_eq!((settings.watch.idle_period, settings.watch.fail_safe_after), (Stay::Auto, Stay::Auto));
     assert_eq!(settings.watch.update_check, SignedDuration::from_secs(60));
     assert_eq!(settings.watch.update_concurrency, 1);
     assert_eq!(settings.watch.terminating_hook.as_deref(), Some("terminating"));
@@ -71,7 +70,7 @@ fn later_parts_win_key_by_key() {
     assert_eq!(settings.agents.count, 4);
     assert_eq!(settings.queue, "default");
     assert_eq!(settings.agents.tags, ["n=3", "os=linux"]);
-    assert_eq!(settings.watch.idle_period, Some(SignedDuration::from_secs(3)));
+    assert_eq!(settings.watch.idle_period, Stay::For(SignedDuration::from_secs(3)));
     assert_eq!(settings.watch.poll_interval, SignedDuration::from_millis(200));
     assert_eq!(settings.hooks_env["SECRETS_FOR_FORKS"], "all");
     assert_eq!(settings.hooks_env["N"], "5");
@@ -81,13 +80,21 @@ fn later_parts_win_key_by_key() {
 #[test]
 fn never_is_a_period_of_its_own() {
     let watch = with("idle-period: never").unwrap().watch;
-    assert_eq!((watch.idle_period, watch.fail_safe_after), (None, None));
+    assert_eq!((watch.idle_period, watch.fail_safe_after), (Stay::Never, Stay::Auto));
     assert!(with("poll-interval: never").is_err());
     assert!(with("update-check: 0s").is_err());
     assert_eq!((watch.max_age, watch.after_job), (None, false));
     assert!(with("max-age: 0").unwrap_err().to_string().contains("`never` sets no limit"));
     assert_eq!(with("max-age: 24h").unwrap().watch.max_age, Some(SignedDuration::from_hours(24)));
     assert!(with("disconnect-after-job: true").unwrap().watch.after_job);
+}
+
+#[test]
+fn auto_is_what_holds_where_nothing_is_said() {
+    let named = with("idle-period: auto\nfail-safe-after: auto").unwrap().watch;
+    assert_eq!(named, with("").unwrap().watch);
+    let faults = with("idle-period: automatic\nfail-safe-after: -3s\nmax-age: auto").unwrap_err().to_string();
+    insta::assert_snapshot!(faults, @"`max-age` is neither a duration (such as 90s, 5m, 2h) nor `never`; `idle-period` is neither a duration (such as 90s, 5m, 2h), nor `auto`, nor `never`; `fail-safe-after` is neither a duration (such as 90s, 5m, 2h), nor `auto`, nor `never`");
 }
 
 #[test]

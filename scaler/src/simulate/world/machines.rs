@@ -1,5 +1,8 @@
 //! The machines of a simulation: how they are, what an idle one does, and what is known of one of them.
 
+use jiff::SignedDuration;
+use lifecycle::idle;
+
 use crate::simulate::trace::Millis;
 
 /// How machines and group are.
@@ -40,15 +43,40 @@ impl Machines {
     }
 }
 
+/// What EC2 bills of each launch at least.
+pub(super) const LEAST_BILLED: Millis = 60_000;
+
+/// How long an instance is idle before it does something about that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdlePeriod {
+    /// So long.
+    For(Millis),
+    /// As a stack's instances do by themselves: by the time that the instance took to boot ([`lifecycle::idle`]).
+    ByBoot,
+}
+
+impl IdlePeriod {
+    /// In milliseconds, for an instance with this boot.
+    pub(super) fn of(self, boot: Millis) -> Millis {
+        match self {
+            Self::For(period) => period,
+            Self::ByBoot => {
+                let period = idle::period(Some(SignedDuration::from_millis(boot)));
+                Millis::try_from(period.as_millis()).unwrap_or(Millis::MAX)
+            }
+        }
+    }
+}
+
 /// What an instance does when it has been idle for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenIdle {
     /// Gives up its scale-in protection: a lowered desired capacity may take it.
     Release {
         /// After so long.
-        after: Millis,
-        /// And goes by itself after so long, where nobody takes it.
-        retire: Option<Millis>,
+        after: IdlePeriod,
+        /// And goes by itself where nobody takes it, after three times as long and ten minutes.
+        retires: bool,
     },
     /// Goes, and lowers desired capacity, unless that is at the group's minimum.
     Retire {

@@ -33,6 +33,26 @@ fn one_job_waits_for_a_look_and_a_boot_and_the_instance_goes_when_idle() {
 }
 
 #[test]
+fn an_instance_stays_idle_by_its_own_boot_where_nothing_is_said() {
+    let paid = |boot: Millis| {
+        let machines = Machines { boot_variance: 0.0, ..Machines::booting_in(boot * SECOND) };
+        let course = course(&trace(&[(0, 30)]), machines, "tidemark");
+        [course.paid, course.idle, course.billed].map(|millis| millis / SECOND)
+    };
+    assert_eq!(paid(40), [102, 32, 102], "boot, job and four fifths of the boot");
+    assert_eq!(paid(5), [46, 11, 60], "ten seconds at least, seen a second later; EC2 bills a minute");
+    assert_eq!(paid(900), [1530, 600, 1530], "ten minutes at most");
+    // Each by its own: with boots that vary some stay for longer than others.
+    let of = |seed| {
+        let machines = Machines::booting_in(40 * SECOND);
+        let choice: Choice = "tidemark".parse().unwrap();
+        run(&trace(&[(0, 30)]), machines, choice.start(&machines, None).as_mut(), seed, false).idle
+    };
+    let idle: std::collections::BTreeSet<Millis> = (0..20).map(of).collect();
+    assert!(idle.len() > 5 && idle.iter().all(|idle| (24..=43).contains(&(idle / SECOND))), "{idle:?}");
+}
+
+#[test]
 fn a_job_within_the_idle_period_finds_the_instance_and_one_after_it_does_not() {
     let idle = "tidemark:idle=20s";
     assert_eq!(course(&trace(&[(0, 30), (50, 5)]), machines(), idle).waits, [10 * SECOND, 0]);
