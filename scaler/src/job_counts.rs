@@ -6,6 +6,7 @@
 
 mod connection;
 mod joined;
+mod pause;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -116,6 +117,12 @@ impl BuildkiteJobCounts {
             self.listed.insert(queue.queue.clone(), listed);
         }
         self
+    }
+
+    /// How long the CI is asked nothing, since it wants that.
+    #[must_use]
+    pub fn paused_for(&self) -> Option<Duration> {
+        self.connection.paused_for()
     }
 
     /// Reads the counts of these queues, of several with one call to the metrics. A queue that the answer does not list has

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+/// A CI that asks for an hour by mistake must not stop the stack from growing.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
 /// Seconds from now to the next read of the job counts: our interval, or longer if the CI's last answer asked for it.
 /// A later answer that asks for less brings it down again.
 #[must_use]
 pub fn next_tick(interval: Duration, asked: Option<Duration>) -> Duration {
-    // A CI that asks for an hour by mistake must not stop the stack from growing.
-    let longest = Duration::from_secs(300);
-    asked.map_or(interval, |asked| asked.min(longest).max(interval))
+    asked.map_or(interval, |asked| asked.min(LONGEST_PAUSE).max(interval))
 }
 
 /// Is a publication due, `since` the last one, where they go out `every` so often? A sixtieth's grace keeps a minutely

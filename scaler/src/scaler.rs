@@ -214,7 +214,9 @@ impl Scaler {
         }
         let several = outcomes.len() > 1;
         outcomes.iter().for_each(|outcome| log(outcome, several));
-        let poll_after = outcomes.iter().filter_map(|outcome| outcome.poll_after).max();
+        let asked = outcomes.iter().filter_map(|outcome| outcome.poll_after).max();
+        // A tick in between would see nothing.
+        let poll_after = asked.max(self.jobs.paused_for());
         let mut problems = if dry_run { Vec::new() } else { self.say_what_is_kept(&outcomes, now).await };
         problems.splice(0..0, outcomes.into_iter().flat_map(|outcome| outcome.problems));
         if !dry_run {

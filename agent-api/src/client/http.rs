@@ -226,8 +226,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 /// An answer that is not 2xx.
 pub(crate) async fn status_error(call: &'static str, response: reqwest::Response) -> ApiError {
     let status = response.status().as_u16();
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let retry_after = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+    let retry_after = retry_after(&response);
     let body = read_body(call, response).await.unwrap_or_default();
     let message = match serde_json::from_slice::<ErrorBody>(&body) {
         Ok(error) => error.message,
@@ -239,6 +238,20 @@ pub(crate) async fn status_error(call: &'static str, response: reqwest::Response
         500.. => ApiError::Server { call, status, message, retry_after },
         _ => ApiError::Rejected { call, status, message, retry_after },
     }
+}
+
+/// What `Retry-After` asks for: seconds, or the time until a date. By the server's own clock where it tells that one too:
+/// this machine's may be wrong.
+fn retry_after(response: &reqwest::Response) -> Option<Duration> {
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let text = header(RETRY_AFTER)?;
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text| jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
+    let now = header(DATE).and_then(date).unwrap_or_else(Timestamp::now);
+    // A date that is over asks for nothing.
+    date(text).map(|until| until.duration_since(now).try_into().unwrap_or_default())
 }
 
 /// When the server says that its answer is of: what `Date` says, less the time that a cache had it (`Age`).

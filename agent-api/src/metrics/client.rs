@@ -187,10 +187,6 @@ mod tests {
         let error =
             ask(|| (StatusCode::UNAUTHORIZED, r#"{"message":"who?"}"#).into_response()).await.unwrap_err();
         assert_eq!(error, ApiError::Unauthorized { call: "GET metrics/queue", message: "who?".into() });
-        let error = ask(|| (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")]).into_response())
-            .await
-            .unwrap_err();
-        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
         let error = ask(|| (StatusCode::BAD_GATEWAY, "<html>").into_response()).await.unwrap_err();
         assert!(
             matches!(error, ApiError::Server { status: 502, ref message, .. } if message == "<html>"),
@@ -198,6 +194,30 @@ mod tests {
         );
         let error = ask(|| "{\"agents\":{}".into_response()).await.unwrap_err();
         assert!(matches!(error, ApiError::Garbage { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn retry_after_is_seconds_or_a_date_by_the_servers_clock() {
+        let noon = "Sun, 22 Nov 2026 12:00:00 GMT";
+        for (status, text, seconds) in [
+            (429, "7", Some(7)),
+            (429, " 0 ", Some(0)),
+            (503, "90", Some(90)),
+            (403, "3600", Some(3600)),
+            (429, "Sun, 22 Nov 2026 12:02:30 GMT", Some(150)),
+            (429, "Sun, 22 Nov 2026 11:59:00 GMT", Some(0)),
+            (429, "-7", None),
+            (429, "1.5", None),
+            (429, "soon", None),
+            (429, "99999999999999999999", None),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let answer = move || (status, [("retry-after", text), ("date", noon)]).into_response();
+            let asked = ask(answer).await.unwrap_err().retry_after();
+            assert_eq!(asked, seconds.map(Duration::from_secs), "{status} {text}");
+        }
+        let none = ask(|| StatusCode::TOO_MANY_REQUESTS.into_response()).await.unwrap_err();
+        assert_eq!(none.retry_after(), None);
     }
 
     #[tokio::test]

@@ -1,15 +1,18 @@
 //! One endpoint under one token, for as many queues as use it.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_api::client::ApiError;
 use agent_api::metrics::MetricsClient;
 use agent_api::stacks::StacksClient;
 use aws::{Session, StoredTokenError};
+use jiff::Timestamp;
 use tokio::sync::Mutex;
 
+use super::pause::Pause;
 use crate::config::TokenSource;
+use crate::explain::tell::clock;
 use crate::ports::Problem;
 
 /// Longest wait for one answer: short enough for a second try within a tick.
@@ -25,6 +28,7 @@ pub struct Connection {
     session: Session,
     token: TokenSource,
     kept: Mutex<Kept>,
+    pause: Pause,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +56,14 @@ impl Connection {
             session: session.clone(),
             token: token.clone(),
             kept: Mutex::default(),
+            pause: Pause::default(),
         }
+    }
+
+    /// How long nothing is asked from now on, because the CI wants it so.
+    #[must_use]
+    pub fn paused_for(&self) -> Option<Duration> {
+        self.pause.left(Instant::now())
     }
 
     /// The region of the session, which names this scaler among others.
@@ -61,7 +72,8 @@ impl Connection {
         self.session.region()
     }
 
-    /// Asks, once more where that may help: a fault that passes, or a token that was rotated since it was fetched.
+    /// Asks, once more where that may help: a fault that passes, or a token that was rotated since it was fetched. As long
+    /// as the CI wants a pause, nothing is asked.
     ///
     /// # Errors
     /// Every failure, as what was asked `about`.
@@ -73,11 +85,17 @@ impl Connection {
     {
         let mut tries = 1;
         loop {
+            if let Some(left) = self.paused_for() {
+                return Err(self.not_asked(about, left));
+            }
             let (clients, fetched, fresh) = self.clients(about).await?;
             let error = match ask(clients).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            if let Some(asked) = error.retry_after() {
+                self.pause.begin(asked, Instant::now());
+            }
             let again = match &error {
                 ApiError::Unauthorized { .. } => {
                     self.refused(fetched).await;
@@ -87,7 +105,7 @@ impl Connection {
                 ApiError::Server { .. } | ApiError::Timeout { .. } | ApiError::Unreachable { .. } => true,
                 _ => false,
             };
-            if !again || tries == TRIES {
+            if !again || tries == TRIES || self.paused_for().is_some() {
                 return Err(self.problem(about, &error));
             }
             tries += 1;
@@ -122,7 +140,18 @@ impl Connection {
         }
     }
 
+    /// Somebody has asked before, and was told to wait.
+    fn not_asked(&self, about: &str, left: Duration) -> Problem {
+        let until = end_of(left);
+        let endpoint = &self.endpoint;
+        Problem::new(
+            75,
+            format!("{about} from {endpoint}: not asked: the CI wants no question before {until}"),
+        )
+    }
+
     fn problem(&self, about: &str, error: &ApiError) -> Problem {
+        let later = self.paused_for().map(|left| format!("no question before {}, as it wants", end_of(left)));
         let (code, todo) = match error {
             ApiError::Unauthorized { .. } => (77, "check the agent token"),
             ApiError::Throttled { .. } => (75, "the next tick tries again"),
@@ -135,8 +164,15 @@ impl Connection {
             }
             ApiError::Request { .. } => (78, "check BUILDKITE_AGENT_ENDPOINT"),
         };
+        let todo = later.as_deref().unwrap_or(todo);
         Problem::new(code, format!("{about} from {}: {error}: {todo}", self.endpoint))
     }
+}
+
+/// The time of day at which a pause ends, as far as can be told now.
+fn end_of(pause: Duration) -> String {
+    let end = Timestamp::now().saturating_add(pause).unwrap_or(Timestamp::MAX);
+    format!("{} (UTC)", clock(end))
 }
 
 impl From<StoredTokenError> for Problem {

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
@@ -21,6 +22,9 @@ struct World {
     secret_reads: Mutex<usize>,
     registered: Mutex<Vec<String>>,
     registrations: Mutex<usize>,
+    questions: Mutex<usize>,
+    /// The next question for counts is one too many.
+    too_often: Mutex<bool>,
 }
 
 impl World {
@@ -60,8 +64,12 @@ impl World {
 type Shared = State<Arc<World>>;
 type Refused = (StatusCode, &'static str);
 
-async fn metrics(State(world): Shared, headers: HeaderMap) -> Result<axum::Json<Value>, Refused> {
-    let scheduled = world.jobs(&headers)?;
+async fn metrics(State(world): Shared, headers: HeaderMap) -> Result<axum::Json<Value>, Response> {
+    *world.questions.lock().unwrap() += 1;
+    if std::mem::take(&mut *world.too_often.lock().unwrap()) {
+        return Err((StatusCode::TOO_MANY_REQUESTS, [("retry-after", "100")]).into_response());
+    }
+    let scheduled = world.jobs(&headers).map_err(IntoResponse::into_response)?;
     Ok(axum::Json(json!({
         "organization": {"slug": "acme"}, "agents": {"idle": 0, "busy": 0, "total": 0},
         "jobs": {"scheduled": scheduled, "running": 0, "waiting": 0, "total": scheduled},
@@ -160,6 +168,34 @@ async fn tokens_of_several_clusters_stand_side_by_side() {
         assert_eq!((a.jobs.scheduled, b.jobs.scheduled), (1, 2));
         assert_eq!((a.paused, b.paused), (Some(false), None), "each from its own source");
     }
+}
+
+#[tokio::test]
+async fn a_pause_is_kept_by_all_queues_of_its_token_and_by_no_other() {
+    let world = World::new(&[("a", 1), ("b", 2)], "");
+    let url = world.serve().await;
+    let session = session(&url).await;
+    let connection = |token: &str| {
+        let token = TokenSource::Given(token.to_owned().into());
+        Arc::new(Connection::new(&format!("{url}/v3"), &token, &session))
+    };
+    let (a, b) = (connection("a"), connection("b"));
+    let counts = |connection: &Arc<Connection>, name, source| {
+        BuildkiteJobCounts::over(Arc::clone(connection)).with(&queue(name, source))
+    };
+    let (first, second) = (counts(&a, "first", "metrics"), counts(&a, "second", "stacks"));
+    let other = counts(&b, "first", "metrics");
+    *world.too_often.lock().unwrap() = true;
+    let problem = first.read("first").await.unwrap_err();
+    assert!(problem.code == 75 && problem.message.contains("(429)"), "{problem}");
+    for (counts, queue) in [(&first, "first"), (&second, "second")] {
+        let problem = counts.read(queue).await.unwrap_err();
+        assert_eq!(problem.code, 75, "{problem}");
+        assert!(problem.message.contains(&format!("queue {queue} from {url}/v3: not asked: ")), "{problem}");
+        assert!(counts.paused_for().is_some_and(|left| left > Duration::from_secs(40)), "{problem}");
+    }
+    assert_eq!((*world.questions.lock().unwrap(), *world.registrations.lock().unwrap()), (1, 0));
+    assert_eq!((other.read("first").await.unwrap().jobs.scheduled, other.paused_for()), (2, None));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod records;
 mod settings;
 mod stacks;
 mod stage;
+mod too_often;
 
 use serde_json::{Value, json};
 use stage::{Ci, Stage};

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -19,6 +20,8 @@ use tokio::sync::Notify;
 pub enum Ci {
     Answers(u16, String),
     FailsThen(u32, String),
+    /// Once too often, with this `Retry-After`; then as it says.
+    TooOften(&'static str, String),
     Silent,
     HangsUp,
 }
@@ -43,6 +46,8 @@ type Listed = (u16, String, Option<String>);
 
 struct World {
     ci: Mutex<Ci>,
+    /// When the CI was asked for counts.
+    asked: Mutex<Vec<Instant>>,
     listed: Mutex<Listed>,
     token: Mutex<String>,
     secret: Mutex<String>,
@@ -92,6 +97,7 @@ impl Stage {
     pub async fn start(ci: Ci) -> Self {
         let world = Arc::new(World {
             ci: Mutex::new(ci.clone()),
+            asked: Mutex::default(),
             listed: Mutex::default(),
             token: Mutex::new("the-token".into()),
             secret: Mutex::default(),
@@ -136,6 +142,11 @@ impl Stage {
     /// What the Stacks API answers, always.
     pub fn list(&self, status: u16, body: &str, date: Option<&str>) {
         *self.world.listed.lock().unwrap() = (status, body.to_owned(), date.map(str::to_owned));
+    }
+
+    /// When the CI was asked for counts, so far.
+    pub fn asked(&self) -> Vec<Instant> {
+        self.world.asked.lock().unwrap().clone()
     }
 
     pub fn secret_reads(&self) -> usize {
@@ -223,6 +234,7 @@ async fn hangs_up() -> String {
 }
 
 async fn metrics(State(world): State<Arc<World>>, headers: HeaderMap) -> Response {
+    world.asked.lock().unwrap().push(Instant::now());
     rotate(&world);
     let expected = format!("Token {}", world.token.lock().unwrap());
     if headers.get("authorization").is_none_or(|given| given.as_bytes() != expected.as_bytes()) {
@@ -235,6 +247,10 @@ async fn metrics(State(world): State<Arc<World>>, headers: HeaderMap) -> Respons
             *world.ci.lock().unwrap() =
                 if left > 1 { Ci::FailsThen(left - 1, body) } else { Ci::Answers(200, body) };
             StatusCode::BAD_GATEWAY.into_response()
+        }
+        Ci::TooOften(retry_after, body) => {
+            *world.ci.lock().unwrap() = Ci::Answers(200, body);
+            (StatusCode::TOO_MANY_REQUESTS, [("retry-after", retry_after)], "slow down").into_response()
         }
         Ci::Silent => std::future::pending().await,
         Ci::HangsUp => unreachable!("another server"),
