@@ -69,9 +69,9 @@ impl BootWatch {
 
     /// Instances that boot for longer.
     #[must_use]
-    pub fn phantoms(&self, now: Timestamp) -> u32 {
-        let late = self.since.values().filter(|since| now.duration_since(**since) > self.budget());
-        u32::try_from(late.count()).unwrap_or(u32::MAX)
+    pub fn phantoms(&self, now: Timestamp) -> Vec<&str> {
+        let late = self.since.iter().filter(|(_, since)| now.duration_since(**since) > self.budget());
+        late.map(|(id, _)| id.as_str()).collect()
     }
 }
 

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use moved::Moved;
+pub(crate) use moved::NAMED;
 
 use crate::brake::Failing;
 use crate::decide::{Capacity, Jobs, Plan, Policy, Reason, Step, decide, needed, needed_by_jobs};
@@ -48,7 +49,7 @@ pub struct Wanted {
 }
 
 /// What is known of a group that was described.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     /// Its numbers, as described.
     pub capacity: Capacity,
@@ -57,6 +58,9 @@ pub struct Known {
     /// How long its instances may boot; told where some of them boot for longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_budget: Option<SignedDuration>,
+    /// Those that do, some of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phantoms: Vec<String>,
     /// Its boots keep failing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boots_failing: Option<Failing>,
@@ -172,6 +176,13 @@ impl Inputs {
             shares.into_iter().zip(&known).map(|(share, group)| plan(share, group)).collect();
         keep_within(self.wanted.most, &mut plans, &known);
         plans.into_iter().map(Some).collect()
+    }
+
+    /// Does AWS not launch what is desired in this group, for longer than it may take?
+    #[must_use]
+    pub fn owes(&self, known: &Known) -> bool {
+        let (group, _) = known.weigh(self.wanted.patience, self.at);
+        group.short && group.owed() > 0
     }
 
     /// Instances that boot for longer than they may.
@@ -336,7 +347,9 @@ impl Record {
         let quiet = |plan: &Option<Plan>| {
             plan.is_some_and(|plan| plan.reason == Reason::Enough && plan.target().is_none())
         };
+        let owes = |group: &GroupSeen| group.known.as_ref().is_some_and(|known| self.inputs.owes(known));
         self.problems.is_empty()
+            && !self.inputs.groups.iter().any(owes)
             && self.plan.iter().all(quiet)
             && self.moved.iter().all(|moved| *moved == Moved::default())
     }

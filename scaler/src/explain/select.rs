@@ -102,15 +102,19 @@ impl Log {
 /// The lines of the last `count` stories.
 fn last(lines: &[Line], count: usize) -> Vec<Line> {
     let told = stories(lines.iter().map(|line| &line.record));
-    let ticks = told.iter().rev().take(count).map(|story| story.ticks).sum::<usize>();
-    lines[lines.len().saturating_sub(ticks)..].to_vec()
+    let mut ticks: Vec<usize> = told.iter().rev().take(count).flat_map(|story| story.ticks.clone()).collect();
+    ticks.sort_unstable();
+    ticks.into_iter().filter_map(|tick| lines.get(tick)).cloned().collect()
 }
 
 fn speaks_of(record: &Record, instance: &str) -> bool {
-    let known = record.inputs.groups.iter().filter_map(|group| group.known.as_ref());
-    let mut failed = known.filter_map(|known| known.boots_failing.as_ref());
+    let mut known = record.inputs.groups.iter().filter_map(|group| group.known.as_ref());
     record.moved.iter().any(|moved| moved.names(instance))
-        || failed.any(|failing| failing.last.instance == instance)
+        || known.any(|known| {
+            let failed =
+                known.boots_failing.as_ref().is_some_and(|failing| failing.last.instance == instance);
+            failed || known.phantoms.iter().any(|phantom| phantom == instance)
+        })
 }
 
 /// Did this tick lower the group of this place?

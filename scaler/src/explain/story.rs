@@ -1,4 +1,4 @@
-//! Ticks that say the same one after the other are one story. Pure.
+//! Ticks of a queue that say the same one after the other are one story. Pure.
 
 use std::fmt::Write as _;
 
@@ -17,8 +17,10 @@ pub struct Story {
     pub from: Timestamp,
     /// The last one.
     pub to: Timestamp,
-    /// How many.
-    pub ticks: usize,
+    /// Its ticks, by their places among the records.
+    pub ticks: Vec<usize>,
+    /// The queue.
+    pub queue: String,
     /// The words.
     pub lines: Vec<String>,
 }
@@ -26,24 +28,26 @@ pub struct Story {
 /// The stories of records in order.
 pub fn stories<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<Story> {
     let mut stories: Vec<Story> = Vec::new();
-    for record in records {
-        let (at, lines) = (record.inputs.at, tell(record));
-        match stories.last_mut() {
+    for (tick, record) in records.into_iter().enumerate() {
+        let (at, lines, queue) = (record.inputs.at, tell(record), &record.inputs.queue);
+        match stories.iter_mut().rev().find(|story| story.queue == *queue) {
             Some(last) if last.lines == lines && at.duration_since(last.to) <= APART => {
                 last.to = at;
-                last.ticks += 1;
+                last.ticks.push(tick);
             }
-            _ => stories.push(Story { from: at, to: at, ticks: 1, lines }),
+            _ => stories.push(Story { from: at, to: at, ticks: vec![tick], queue: queue.clone(), lines }),
         }
     }
     stories
 }
 
-/// The stories as text: a line for each day, then each story with the time of its first tick.
+/// The stories as text: a line for each day, then each story with the time of its first tick, and its queue where there
+/// are several.
 #[must_use]
 pub fn text(stories: &[Story]) -> String {
     let mut text = String::new();
     let mut day = None;
+    let several = stories.iter().any(|story| story.queue != stories[0].queue);
     for story in stories {
         let date = story.from.strftime("%Y-%m-%d").to_string();
         if day.as_ref() != Some(&date) {
@@ -51,12 +55,15 @@ pub fn text(stories: &[Story]) -> String {
             let _ = writeln!(text, "{date}, times are UTC");
             day = Some(date);
         }
-        let mut time = clock(story.from);
-        let same =
-            (story.ticks > 1).then(|| format!("the same until {} ({} ticks)", clock(story.to), story.ticks));
+        let mut head = format!("{}  ", clock(story.from));
+        if several {
+            let _ = write!(head, "queue {}: ", printable(&story.queue));
+        }
+        let ticks = story.ticks.len();
+        let same = (ticks > 1).then(|| format!("the same until {} ({ticks} ticks)", clock(story.to)));
         for line in story.lines.iter().chain(&same) {
-            let _ = writeln!(text, "{time:8}  {}", printable(line));
-            time.clear();
+            let _ = writeln!(text, "{head:10}{}", printable(line));
+            head.clear();
         }
     }
     text

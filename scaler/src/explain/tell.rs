@@ -22,7 +22,10 @@ pub fn tell(record: &Record) -> Vec<String> {
     let gaps = inputs.gaps(&record.plan);
     let plans = plans.zip(gaps);
     let told = plans.clone().filter_map(|((group, plan), gap)| {
-        let plan = plan.as_ref().filter(|plan| plan.reason != Reason::Enough || plan.target().is_some())?;
+        let plan = plan.as_ref().filter(|plan| {
+            let owes = group.known.as_ref().is_some_and(|known| inputs.owes(known));
+            plan.reason != Reason::Enough || plan.target().is_some() || owes
+        })?;
         Some(of_group(record, group, plan, gap))
     });
     lines.extend(told);
@@ -69,15 +72,36 @@ fn of_group(record: &Record, group: &GroupSeen, plan: &Plan, gap: Option<i64>) -
     // A `String` takes all that is written.
     let _ = match plan.target().zip(gap) {
         Some((to, gap)) => {
-            write!(line, "at {from}, wants {}, CapacityGap {gap} for the alarms: ", instances(to))
+            let wants = instances(to);
+            let none = no_gap(group.known.as_ref().filter(|_| gap == 0), plan);
+            write!(line, "at {from}, wants {wants}, CapacityGap {gap} for the alarms{none}: ")
         }
-        None => write!(line, "{}: ", step(plan, from)),
+        None => write!(line, "{}{}: ", step(plan, from), not_set(record, group)),
     };
     if let Some(known) = &group.known {
         line.push_str(&why(inputs, known, plan));
-        line.push_str(&phantoms(known));
+        line.push_str(&owed(inputs, known, plan));
+        line.push_str(&phantoms(known, plan));
     }
     line
+}
+
+/// AWS refused the step, or did not answer: the failure itself is told by itself.
+fn not_set(record: &Record, group: &GroupSeen) -> &'static str {
+    let call = format!("autoscaling:SetDesiredCapacity on {}:", group.name);
+    if record.problems.iter().any(|problem| problem.starts_with(&call)) { ", which failed" } else { "" }
+}
+
+/// Why the alarms are told of nothing, though more or less is wanted.
+fn no_gap(known: Option<&Known>, plan: &Plan) -> &'static str {
+    match (plan.step, known.map(|known| &known.capacity)) {
+        (Step::ScaleOut { .. }, Some(_)) => ", as all groups together have their most",
+        (Step::ScaleIn { .. }, Some(group)) if group.in_service != group.desired => {
+            ", which let none go while some boot or are owed"
+        }
+        (Step::ScaleIn { .. }, Some(_)) => ", which leave the last idle one beside busy ones",
+        _ => "",
+    }
 }
 
 fn step(plan: &Plan, from: u32) -> String {
@@ -122,15 +146,35 @@ fn why(inputs: &Inputs, known: &Known, plan: &Plan) -> String {
     }
 }
 
-/// What is no capacity to come any more.
-fn phantoms(known: &Known) -> String {
-    match (known.capacity.phantom, known.boot_budget) {
-        (phantom @ 1.., Some(budget)) => {
-            let phantoms = if phantom == 1 { "a phantom" } else { "phantoms" };
-            format!("; {} {phantoms}, booting for longer than {budget:#}: counted no more", are(phantom))
-        }
-        _ => String::new(),
+/// What AWS does not launch, where nobody else is asked for it.
+fn owed(inputs: &Inputs, known: &Known, plan: &Plan) -> String {
+    if plan.reason == Reason::Short || !inputs.owes(known) {
+        return String::new();
     }
+    let since = known.weigh(inputs.wanted.patience, inputs.at).1.owed_since();
+    let since = since.map_or_else(String::new, |at| format!(" since {}", clock(at)));
+    format!("; AWS owes {}{since}, the group's activities say why", instances(known.capacity.owed()))
+}
+
+/// What is no capacity to come any more.
+fn phantoms(known: &Known, plan: &Plan) -> String {
+    let (phantom @ 1.., Some(budget)) = (known.capacity.phantom, known.boot_budget) else {
+        return String::new();
+    };
+    let named = known.phantoms.join(", ");
+    let more = phantom.saturating_sub(u32::try_from(known.phantoms.len()).unwrap_or(u32::MAX));
+    let who = match (known.phantoms.is_empty(), more) {
+        (true, _) => phantom.to_string(),
+        (false, 0) => named,
+        (false, more) => format!("{named} and {more} more"),
+    };
+    let are = if phantom == 1 { "is a phantom" } else { "are phantoms" };
+    let full = if plan.reason == Reason::AtMaximum && plan.target().is_none() {
+        ", but the maximum has no place for a successor"
+    } else {
+        ""
+    };
+    format!("; {who} {are}, booting for longer than {budget:#}: not counted{full}")
 }
 
 /// Why the job counts lower nothing.
@@ -211,21 +255,23 @@ fn asked(inputs: &Inputs) -> String {
     beyond(text)
 }
 
-/// What the policy keeps beyond what jobs need, and the period that says so.
+/// What the policy keeps beyond what jobs need, and the period that may say so.
 fn kept(inputs: &Inputs, by_jobs: u32) -> String {
     let wanted = &inputs.wanted;
     let (idle, min) = (wanted.policy.idle_instances, wanted.policy.min_instances);
-    let mut parts = Vec::new();
+    let mut text = String::new();
+    // A `String` takes all that is written.
     if idle > 0 {
-        parts.push(format!("{idle} idle {} kept beyond", if idle == 1 { "one is" } else { "ones are" }));
+        let are = if idle == 1 { "instance is" } else { "instances are" };
+        let _ = write!(text, ", {idle} idle {are} kept beyond that");
     }
     if min > by_jobs.saturating_add(idle) {
-        parts.push(format!("there are never fewer than {min}"));
+        let _ = write!(text, ", and min-instances is {min}");
     }
     if let Some(period) = &wanted.period {
-        parts.push(format!("by the period `{period}`"));
+        let _ = write!(text, " (period `{period}`)");
     }
-    parts.into_iter().map(|part| format!(", {part}")).collect()
+    text
 }
 
 /// This stack's part, and who has the others.

@@ -44,7 +44,7 @@ fn an_instance_is_a_phantom_from_the_end_of_its_budget_until_it_comes_up_or_goes
     let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>();
     let mut watch = BootWatch::default();
     watch.learn(&vec![boot(100, false); 5]);
-    let seen: Vec<u32> = [
+    let seen: Vec<usize> = [
         (0, &["i-1"][..]),
         (100, &["i-1", "i-2"]),
         (200, &["i-1", "i-2"]),
@@ -56,7 +56,7 @@ fn an_instance_is_a_phantom_from_the_end_of_its_budget_until_it_comes_up_or_goes
     ]
     .map(|(second, booting)| {
         watch.look(&ids(booting), at(second));
-        watch.phantoms(at(second))
+        watch.phantoms(at(second)).len()
     })
     .into();
     assert_eq!(seen, [0, 0, 0, 1, 2, 1, 0, 0]);

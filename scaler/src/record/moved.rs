@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::brake::Seen;
 
 /// So many instances are named; the others are counted.
-const NAMED: usize = 20;
+pub(crate) const NAMED: usize = 20;
 
 /// What became of a group's instances since the look before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -45,7 +45,8 @@ prop_compose! {
             shortage.note(&Capacity { desired, ..Capacity::default() }, patience, second(at));
         }
         let boot_budget = (capacity.phantom > 0).then(|| SignedDuration::from_secs(120));
-        Known { capacity, shortage, boots_failing, boot_budget }
+        let phantoms = (0..capacity.phantom.min(3)).map(|n| format!("i-{n}")).collect();
+        Known { capacity, shortage, boots_failing, boot_budget, phantoms }
     }
 }
 
@@ -137,7 +138,7 @@ pub fn record_of(inputs: &Inputs, problems: &[&str]) -> Record {
 
 /// One group, from `desired` and so many that are held and idle.
 pub fn inputs(jobs: Option<(u64, u64)>, capacity: Capacity) -> Inputs {
-    let known = Known { capacity, shortage: Shortage::default(), boots_failing: None, boot_budget: None };
+    let known = Known { capacity, ..Known::default() };
     Inputs {
         at: "2026-11-21T14:02:10.123456789Z".parse().unwrap(),
         queue: "default".into(),
@@ -196,7 +197,10 @@ proptest! {
     fn counts_in_doubt_grow_as_others_and_let_nothing_go_that_lives(inputs in any_inputs()) {
         let sure = Inputs { doubt: None, ..inputs.clone() };
         let inputs = Inputs { doubt: Some(Doubt::Incomplete), ..inputs };
-        let both = inputs.decide().into_iter().zip(sure.decide()).zip(inputs.weighed());
+        let plans = inputs.decide();
+        // What one group does not let go leaves the others less room beneath the most of all.
+        let held = plans.iter().flatten().any(|plan| plan.reason == Reason::InDoubt);
+        let both = plans.into_iter().zip(sure.decide()).zip(inputs.weighed());
         for ((plan, sure), group) in both {
             prop_assert_eq!(plan.is_some(), sure.is_some());
             let (Some(plan), Some(sure), Some(group)) = (plan, sure, group) else { continue };
@@ -206,6 +210,10 @@ proptest! {
                     prop_assert!(plan == sure && plan.reason != Reason::Surplus || called_off(to), "{plan:?} {sure:?}");
                 }
                 _ if plan.reason == Reason::InDoubt => prop_assert_eq!(sure.reason, Reason::Surplus),
+                _ if held && plan.reason == Reason::AtMaximum && plan != sure => {
+                    let target = |plan: Plan| plan.target().unwrap_or(group.desired);
+                    prop_assert!((group.desired..target(sure)).contains(&target(plan)), "{plan:?} {sure:?}");
+                }
                 _ => prop_assert_eq!(plan, sure),
             }
         }
@@ -292,6 +300,7 @@ fn the_largest_record_is_one_event_of_a_log() {
         },
         next_probe: Timestamp::MAX,
     });
+    inputs.groups[0].known.as_mut().unwrap().phantoms = vec!["i-0123456789abcdef0".into(); NAMED];
     inputs.groups = vec![inputs.groups[0].clone(); 20];
     let record = Record::new(&inputs, &inputs.decide(), vec![moved; 20], &vec![long; 20], false);
     let bytes = serde_json::to_string(&record).unwrap().len();
@@ -307,6 +316,14 @@ fn quiet_ticks_leave_no_record() {
         record
     };
     let paused = |scheduled| Inputs { paused: true, ..inputs(Some((scheduled, 9)), busy(3)) };
+    // Since so many seconds.
+    let owed = |seconds| {
+        let mut inputs = inputs(Some((6, 9)), Capacity { desired: 5, ..busy(3) });
+        let since = inputs.at - SignedDuration::from_secs(seconds);
+        let known = inputs.groups[0].known.as_mut().unwrap();
+        known.shortage.note(&known.capacity, PATIENCE, since);
+        record_of(&inputs, &[])
+    };
     for (name, record, quiet) in [
         ("as many as needed", at(Some((0, 9)), busy(3)), true),
         ("nothing at all", at(Some((0, 0)), busy(0)), true),
@@ -318,6 +335,8 @@ fn quiet_ticks_leave_no_record() {
         ("an instance came", moved(at(Some((0, 9)), busy(3))), false),
         ("a paused queue without jobs", record_of(&paused(0), &[]), true),
         ("jobs wait on a paused queue", record_of(&paused(2), &[]), false),
+        ("launches come", owed(59), true),
+        ("AWS owes launches for long, and nobody else can be asked", owed(60), false),
         ("metrics failed", record_of(&inputs(Some((0, 9)), busy(3)), &["denied"]), false),
     ] {
         assert_eq!(record.is_quiet(), quiet, "{name}");
@@ -336,10 +355,7 @@ fn what_no_group_may_have_or_can_get_is_short() {
     let group = |max, live, shortage| {
         let capacity =
             Capacity { max, live, in_service: live, held: live, desired: live.max(4), ..Capacity::default() };
-        GroupSeen {
-            name: "g".into(),
-            known: Some(Known { capacity, shortage, boots_failing: None, boot_budget: None }),
-        }
+        GroupSeen { name: "g".into(), known: Some(Known { capacity, shortage, ..Known::default() }) }
     };
     let unknown = GroupSeen { name: "g".into(), known: None };
     let cases = [

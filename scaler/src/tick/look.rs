@@ -8,7 +8,7 @@ use super::{Kept, Order, Served};
 use crate::brake::Seen;
 use crate::decide::Capacity;
 use crate::ports::{Group, Groups, Problem};
-use crate::record::{GroupSeen, Known, Moved};
+use crate::record::{GroupSeen, Known, Moved, NAMED};
 use crate::sharing::{Sharing, TaggedGroup};
 
 /// What a look found of one queue.
@@ -134,10 +134,12 @@ async fn note<G: Group>(
     }
     kept.boots.look(&seen.booting, at);
     let booting = seen.capacity.live.saturating_sub(seen.capacity.in_service);
-    let phantom = kept.boots.phantoms(at).min(booting);
+    let late = kept.boots.phantoms(at);
+    let phantom = u32::try_from(late.len()).unwrap_or(u32::MAX).min(booting);
     let known = Known {
         capacity: Capacity { phantom, ..seen.capacity },
         boot_budget: (phantom > 0).then(|| kept.boots.budget()),
+        phantoms: late.into_iter().take(if phantom > 0 { NAMED } else { 0 }).map(str::to_owned).collect(),
         shortage: kept.shortage,
         boots_failing: kept.brake.failing(order.probe_after),
     };

@@ -53,8 +53,12 @@ fn two(jobs: (u64, u64)) -> Inputs {
     let mut dear = inputs.groups[0].clone();
     dear.name = "ci-instances".into();
     inputs.groups.push(dear);
-    *known(&mut inputs, 1) =
-        Known { capacity: busy(1), shortage: Shortage::default(), boots_failing: None, boot_budget: None };
+    *known(&mut inputs, 1) = Known { capacity: busy(1), ..Known::default() };
+    inputs
+}
+
+fn first_of(mut inputs: Inputs) -> Inputs {
+    inputs.groups.truncate(1);
     inputs
 }
 
@@ -121,6 +125,7 @@ fn every_situation_in_plain_words() {
         ("all are held", inputs(Some((0, 2)), busy(3)), &[]),
         ("as many as desired", inputs(Some((0, 9)), busy(3)), &[]),
         ("AWS does not deliver", two((6, 3)), &[]),
+        ("AWS does not deliver, and there is no other group", first_of(two((6, 0))), &[]),
         (
             "boots fail, braked",
             braked(inputs(Some((9, 0)), Capacity { live: 1, in_service: 1, held: 1, ..busy(3) }), later),
@@ -137,6 +142,13 @@ fn every_situation_in_plain_words() {
         ("somebody desired too little", inputs(Some((0, 3)), Capacity { desired: 1, ..busy(3) }), &[]),
         ("scale-out is forbidden", policy(inputs(Some((9, 4)), busy(3)), |p| p.scale_out = false), &[]),
         ("scale-in is forbidden", policy(inputs(Some((0, 2)), idle), |p| p.scale_in = false), &[]),
+        (
+            "scale-in is forbidden by a period",
+            with(policy(inputs(Some((0, 2)), idle), |p| p.scale_in = false), |i| {
+                i.wanted.period = Some("night".into());
+            }),
+            &[],
+        ),
         ("a floor without jobs", policy(inputs(Some((0, 0)), busy(0)), |p| p.idle_instances = 2), &[]),
         ("a floor beyond the jobs", policy(inputs(Some((0, 7)), busy(3)), |p| p.idle_instances = 1), &[]),
         (
@@ -161,6 +173,7 @@ fn every_situation_in_plain_words() {
             "a phantom gets a successor",
             with(inputs(Some((9, 0)), Capacity { in_service: 1, phantom: 1, ..busy(3) }), |i| {
                 known(i, 0).boot_budget = Some(SignedDuration::from_secs(150));
+                known(i, 0).phantoms = vec!["i-0late".into()];
             }),
             &[],
         ),
@@ -168,6 +181,14 @@ fn every_situation_in_plain_words() {
             "phantoms at the maximum",
             with(inputs(Some((15, 0)), Capacity { in_service: 1, phantom: 2, ..busy(5) }), |i| {
                 known(i, 0).boot_budget = Some(SignedDuration::from_mins(10));
+                known(i, 0).phantoms = vec!["i-0late".into()];
+            }),
+            &[],
+        ),
+        (
+            "phantoms on a record of an older program",
+            with(inputs(Some((9, 0)), Capacity { in_service: 1, phantom: 2, ..busy(3) }), |i| {
+                known(i, 0).boot_budget = Some(SignedDuration::from_secs(150));
             }),
             &[],
         ),
@@ -185,6 +206,17 @@ fn every_situation_in_plain_words() {
         ),
         ("the alarms resize", alarms(inputs(Some((9, 4)), busy(3))), &[]),
         ("the alarms let some go", alarms(inputs(Some((0, 2)), idle)), &[]),
+        (
+            "the alarms wait for what boots",
+            alarms(inputs(Some((0, 2)), Capacity { in_service: 2, ..idle })),
+            &[],
+        ),
+        (
+            "the alarms leave the last one",
+            alarms(inputs(Some((0, 6)), Capacity { held: 2, releasable: 1, ..busy(3) })),
+            &[],
+        ),
+        ("the alarms may not pass the most of all", with(alarms(two((9, 0))), |i| i.wanted.most = 3), &[]),
         ("the alarms have nothing to do", alarms(inputs(Some((0, 2)), busy(3))), &[]),
         ("beside another stack", shared(inputs(Some((9, 4)), busy(2)), false), &[]),
         ("beside one that does not deliver", shared(inputs(Some((9, 4)), busy(2)), true), &[]),
@@ -249,4 +281,54 @@ fn ticks_in_a_row_days_instances_dry_runs_and_other_programs() {
     other.plan[0].as_mut().unwrap().step = Step::ScaleOut { from: 3, to: 4 };
     let records = [step.clone(), at(&moves, 60), at(&blind, 70), at(&blind, 80), at(&blind, 90), dry, other];
     insta::assert_snapshot!(text(&stories(&records)));
+}
+
+/// One log of many queues: what each says goes on, whatever the others say in between.
+#[test]
+fn stories_of_several_queues_are_told_apart() {
+    let mut records = Vec::new();
+    for second in [0, 10, 20] {
+        for queue in ["linux", "mac"] {
+            let jobs = (queue == "mac" && second == 20).then_some((9, 4));
+            let mut record = record_of(&inputs(jobs, busy(3)), if jobs.is_some() { &[] } else { &[SILENT] });
+            record.inputs.queue = queue.into();
+            record.inputs.groups[0].name = format!("{queue}-instances");
+            record.inputs.at += SignedDuration::from_secs(second);
+            records.push(record);
+        }
+    }
+    let told = stories(&records);
+    assert_eq!(
+        told.iter().map(|story| story.ticks.clone()).collect::<Vec<_>>(),
+        [vec![0, 2, 4], vec![1, 3], vec![5]]
+    );
+    insta::assert_snapshot!(text(&told), @"
+    2026-11-21, times are UTC
+    14:02:10  queue linux: the jobs are not known; linux-instances stays at 3: nothing is changed while something is unknown
+              failed: job counts of queue default from https://ci.example/v3: no answer within 4s: the next tick tries again
+              the same until 14:02:30 (3 ticks)
+    14:02:10  queue mac: the jobs are not known; mac-instances stays at 3: nothing is changed while something is unknown
+              failed: job counts of queue default from https://ci.example/v3: no answer within 4s: the next tick tries again
+              the same until 14:02:20 (2 ticks)
+    14:02:30  queue mac: mac-instances: 3 -> 5 instances: 9 jobs scheduled and 4 running need 5 instances of 3 agents
+    ");
+}
+
+#[test]
+fn who_lowers_instead_is_told() {
+    let idle = Capacity { held: 1, releasable: 2, ..busy(3) };
+    let mut record = record_of(&inputs(Some((0, 2)), idle), &[]);
+    let mut told = String::new();
+    for owner in ["ip-10-0-3-7:812#5b1e09aa", "the ticks of the schedule"] {
+        record.left_to = Some(owner.into());
+        told.push_str(&text(&stories([&record])));
+    }
+    insta::assert_snapshot!(told, @"
+    2026-11-21, times are UTC
+    14:02:10  ci-instances: 3 -> 1 instance: 2 jobs running need 1 instance of 3 agents; 2 are idle and gave up protection; 1 is held
+              not lowered here: that is left to ip-10-0-3-7:812#5b1e09aa
+    2026-11-21, times are UTC
+    14:02:10  ci-instances: 3 -> 1 instance: 2 jobs running need 1 instance of 3 agents; 2 are idle and gave up protection; 1 is held
+              not lowered here: that is left to the ticks of the schedule
+    ");
 }

@@ -174,7 +174,7 @@ impl Queue {
             })
             .collect();
         let capacity = self.groups[own].capacity(self.now);
-        let known = Known { capacity, shortage: self.shortages[own], boots_failing: None, boot_budget: None };
+        let known = Known { capacity, shortage: self.shortages[own], ..Known::default() };
         self.shortages[own] = known.weigh(PATIENCE, now).1;
         let inputs = Inputs {
             at: now,

@@ -8,7 +8,6 @@ use crate::decide::Jobs;
 use crate::ports::Counts;
 use crate::record::{GroupSeen, Known};
 use crate::sharing::{Fellows, Other, Remembered};
-use crate::shortage::Shortage;
 
 const HELD: Capacity = Capacity {
     min: 0,
@@ -92,8 +91,7 @@ async fn what_nobody_announces_is_seen_within_half_a_minute() {
 
 /// One instance for one job, and another stack with this capacity.
 fn beside(other: Capacity, jobs: Jobs, expected: u32) -> Inputs {
-    let known =
-        |capacity| Known { capacity, shortage: Shortage::default(), boot_budget: None, boots_failing: None };
+    let known = |capacity| Known { capacity, ..Known::default() };
     let one = Capacity { desired: 1, live: 1, in_service: 1, held: 1, ..HELD };
     let other = Other {
         stack: "other".into(),
