@@ -13,7 +13,7 @@ use crate::scene::{PATIENCE, Scene};
 const SETTINGS: &str = "idle-period: 1s\npoll-interval: 200ms\n";
 
 /// A lab whose minutes last so many seconds, and a scaler that keeps up with it.
-fn hurried(seconds: u64, more: Vec<(String, String)>) -> LabOptions {
+pub fn hurried(seconds: u64, more: Vec<(String, String)>) -> LabOptions {
     let pace = [
         ("PUBLISH_EVERY", format!("{seconds}s")),
         ("LAMBDA_TIMEOUT", format!("{}ms", seconds * 700)),
@@ -60,7 +60,7 @@ async fn alarm_states(scene: &Scene) -> Vec<(String, String)> {
 }
 
 /// Waits until the alarm of this logical id is in this state.
-async fn alarm_until(scene: &Scene, logical: &str, state: &str) {
+pub async fn alarm_until(scene: &Scene, logical: &str, state: &str) {
     let name = &scene.stack.resources[logical];
     let begun = Instant::now();
     loop {

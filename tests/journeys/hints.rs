@@ -43,7 +43,7 @@ pub fn signed(body: &str) -> String {
 const JOB: &str = r#"{"event":"job.scheduled","job":{"id":"1","agent_query_rules":["queue=default"]},"pipeline":{"slug":"app"}}"#;
 
 /// A period that no test waits for.
-const LONG: &str = "300s";
+pub const LONG: &str = "300s";
 
 #[tokio::test]
 async fn a_hint_brings_the_look_and_a_forged_one_does_not() {

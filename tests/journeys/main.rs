@@ -31,6 +31,7 @@ mod many_queues;
 mod notices;
 mod parameters;
 mod paused_queue;
+mod phantom;
 mod public_ecr;
 mod restart;
 mod rolls;

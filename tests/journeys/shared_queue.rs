@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::alarms::hurried;
 use crate::scene::{PATIENCE, Scene};
 
 const SETTINGS: &str = "idle-period: 1s\npoll-interval: 200ms\n";
@@ -119,5 +120,47 @@ async fn what_aws_does_not_deliver_to_one_stack_the_other_takes() {
     release(&scene, &jobs).await;
     ticks_until(&scene, (0, 0)).await;
     assert_eq!((launches(&scene, LIGHT), launches(&scene, HEAVY)), (3, 0));
+    scene.lab.stop().await.unwrap();
+}
+
+/// Waits until the stacks desire this; together they never desire more than `most`.
+async fn settles_at(scene: &Scene, expected: (u32, u32), most: u32) {
+    let mut changes = scene.lab.groups().changes();
+    let begun = Instant::now();
+    loop {
+        let (light, heavy) = desired(scene);
+        assert!(light + heavy <= most, "{light} and {heavy} for {most} jobs");
+        if (light, heavy) == expected {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{light} and {heavy} instead of {expected:?}");
+        let _ = tokio::time::timeout(Duration::from_secs(1), changes.changed()).await;
+    }
+}
+
+/// A stack that alarms resize follows a minute or two after one that sets its capacity itself. Neither takes the other's part.
+#[tokio::test]
+async fn stacks_that_alarms_resize_have_their_part_of_the_jobs_and_no_more() {
+    let of = |mode| [("ScalingMode", mode), ("MaxSize", "9"), ("Settings", SETTINGS)];
+    let mut scene = Scene::of(hurried(2, Vec::new()), &of("alarms")).await;
+    let weight = [("tidemark:weight", "2")];
+    let mut launched = (0, 0);
+    for mode in ["direct", "alarms"] {
+        scene.lab.schedules().hold();
+        let heavy = scene.lab.deploy_tagged_stack("heavy", &of(mode), &weight).await.unwrap();
+        assert_eq!(heavy.resources.contains_key("GroupLacks"), mode == "alarms", "{heavy:?}");
+        let jobs = queue(&scene, 6).await;
+        scene.lab.schedules().release();
+        settles_at(&scene, (2, 4), 6).await;
+        for job in &jobs {
+            scene.job_until(job, &["running"]).await;
+        }
+        release(&scene, &jobs).await;
+        settles_at(&scene, (0, 0), 6).await;
+        launched = (launched.0 + 2, launched.1 + 4);
+        assert_eq!((launches(&scene, LIGHT), launches(&scene, HEAVY)), launched, "with heavy in mode {mode}");
+    }
+    let resized = |stack: &str| scene.calls("autoscaling:SetDesiredCapacity", stack);
+    assert_eq!(resized(scene.stack.resources["Scaler"].as_str()), 0, "its scaler only publishes");
     scene.lab.stop().await.unwrap();
 }
