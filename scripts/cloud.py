@@ -76,13 +76,18 @@ class Cloud:
         s3.create_bucket(Bucket=bucket, **place)
 
 
-def template_parameters():
-    """The template's parameters. CloudFormation's short functions (!Ref …) have no parameters in them: any value does."""
+def template():
+    """The template, with CloudFormation's short functions (!Ref …) in their long form."""
     class Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):
         pass
 
-    Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
-    return yaml.load(TEMPLATE.read_text(encoding="utf-8"), Loader=Loader)["Parameters"]
+    def function(loader, name, node):
+        build = {"scalar": loader.construct_scalar, "sequence": loader.construct_sequence, "mapping": loader.construct_mapping}
+        deep = {} if node.id == "scalar" else {"deep": True}
+        return {name if name == "Ref" else f"Fn::{name}": build[node.id](node, **deep)}
+
+    Loader.add_multi_constructor("!", function)
+    return yaml.load(TEMPLATE.read_text(encoding="utf-8"), Loader=Loader)
 
 
 def code_of(error):

@@ -3,15 +3,30 @@
 import re
 
 
-def faults(given, before, known):
-    """A line for each value in `given` that the template refuses. `before` has the values that a stack keeps."""
+def faults(given, before, known, rules):
+    """A line for each value in `given` that the template refuses, and each of its `rules` that all values together break.
+    `before` has the values that a stack keeps."""
     found = [f"{name} {fault}" for name, value in given.items() for fault in faults_of(value, known[name])]
     defaults = {name: str(row["Default"]) for name, row in known.items() if "Default" in row}
-    sizes = [(defaults | before | given)[name] for name in ("MinSize", "MaxSize")]
+    values = defaults | before | given
+    sizes = [values[name] for name in ("MinSize", "MaxSize")]
     # The template's language cannot compare numbers: AWS finds this one only when it makes the group.
     if all(is_number(size) for size in sizes) and float(sizes[0]) > float(sizes[1]):
         found.append(f"MinSize is {sizes[0]!r}: more than MaxSize, which is {sizes[1]!r}")
+    for rule in rules.values():
+        if holds(rule["RuleCondition"], values):
+            broken = [row for row in rule["Assertions"] if not holds(row["Assert"], values)]
+            found += [row["AssertDescription"] for row in broken]
     return found
+
+
+def holds(asked, values):
+    """Does a condition of a rule hold? Of CloudFormation's functions it knows those that the template's rules call."""
+    (function, operands), = asked.items()
+    if function == "Fn::Equals":
+        left, right = [str(values.get(one["Ref"], "")) if isinstance(one, dict) else str(one) for one in operands]
+        return left == right
+    return {"Fn::Not": lambda each: not each[0], "Fn::And": all}[function]([holds(one, values) for one in operands])
 
 
 def faults_of(value, row):

@@ -37,6 +37,25 @@ async fn values_out_of_range_are_refused_before_anything_is_made() {
     ] {
         refuses(&cloud, "create-stack", &[given], &[fault]);
     }
+    // What the values say together: the template's rules, which AWS asserts too.
+    let url = ("WebhookUrl", "function");
+    refuses(
+        &cloud,
+        "create-stack",
+        &[
+            ("ScalingMode", "none"),
+            url,
+            ("VpcId", "vpc-1"),
+            ("SecretsRequireKey", "true"),
+            ("SecretsBucket", "ours"),
+        ],
+        &[
+            "VpcId needs Subnets of that VPC",
+            "SecretsRequireKey with an existing SecretsBucket needs its SecretsKmsKeyArn",
+            "WebhookUrl is for the stack's own scaler, which ScalingMode none leaves out",
+        ],
+    );
+    refuses(&cloud, "create-stack", &[("Subnets", "subnet-1")], &["Subnets need the VpcId they belong to"]);
     let no_queue = r#"[{"ParameterKey": "BuildkiteAgentToken", "ParameterValue": "agent-token-1"}]"#;
     std::fs::write(cloud.path("config.json"), no_queue).unwrap();
     let refused = cloud.make("create-stack", &[]);
@@ -78,9 +97,15 @@ async fn an_update_is_held_against_what_the_stack_keeps() {
         &[("MinSize", "21")],
         &["MinSize is '21': more than MaxSize, which is '20'"],
     );
-    // More than the template's own MaxSize, but not than the stack's.
-    cloud.configure(&[("MinSize", "15")]);
+    // More than the template's own MaxSize, but not than the stack's. A URL and a scaler go together.
+    cloud.configure(&[("MinSize", "15"), ("WebhookUrl", "function")]);
     let updated = cloud.make("update-stack", &[]);
     assert!(updated.success, "{}", updated.stderr);
+    refuses(
+        &cloud,
+        "update-stack",
+        &[("ScalingMode", "none")],
+        &["WebhookUrl is for the stack's own scaler, which ScalingMode none leaves out"],
+    );
     cloud.stop().await;
 }

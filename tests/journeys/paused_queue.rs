@@ -29,13 +29,41 @@ async fn published(scene: &Scene) -> Vec<String> {
     of_queue.map(|metric| metric["MetricName"].as_str().unwrap().to_owned()).collect()
 }
 
+/// Names of the queue's metrics that the stack's dashboard shows. A dot in a line stands for what the line before it has.
+async fn on_the_dashboard(scene: &Scene) -> Vec<String> {
+    let get = ["cloudwatch", "get-dashboard", "--dashboard-name", "ci-us-east-1"];
+    let answer: Value = serde_json::from_str(&scene.aws(&get).await.stdout).unwrap();
+    let body: Value = serde_json::from_str(answer["DashboardBody"].as_str().unwrap()).unwrap();
+    let mut names = Vec::new();
+    for widget in body["widgets"].as_array().unwrap() {
+        let mut before = vec![String::new(); 4];
+        for line in widget["properties"]["metrics"].as_array().unwrap() {
+            for (place, word) in line.as_array().unwrap().iter().filter_map(Value::as_str).enumerate() {
+                if word != "." {
+                    word.clone_into(&mut before[place]);
+                }
+            }
+            if (&*before[0], &*before[2], &*before[3]) == ("Buildkite", "Queue", "default") {
+                names.push(before[1].clone());
+            }
+        }
+    }
+    let newer = ["OldestJobWaitSeconds", "EstimatedHourlyCost", "DecisionLatency", "PhantomInstances"];
+    assert!(newer.iter().all(|name| names.iter().any(|shown| shown == name)), "{names:?}");
+    names
+}
+
 fn is_idle(group: &Group) -> bool {
     group.in_service() == 2 && group.members.iter().all(|member| !member.protected)
 }
 
 #[tokio::test]
 async fn a_paused_queue_does_not_grow_and_grows_when_it_is_resumed() {
-    let parameters = [("ScalerSettings", "job-source: stacks"), ("MaxSize", "4"), ("Settings", SETTINGS)];
+    let parameters = [
+        ("ScalerSettings", "{job-source: stacks, hourly-price: 0.1}"),
+        ("MaxSize", "4"),
+        ("Settings", SETTINGS),
+    ];
     let environment = [("LAMBDA_TIMEOUT", "1s"), ("PUBLISH_EVERY", "10ms")];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let scene = Scene::start(&parameters, environment).await;
@@ -62,7 +90,11 @@ async fn a_paused_queue_does_not_grow_and_grows_when_it_is_resumed() {
 
     operator(&scene, &["resume", "default"]).await;
     assert_eq!(scene.tick().await.unwrap()["to"], 2);
-    assert!(published(&scene).await.contains(&"OldestJobWaitSeconds".to_owned()));
+    let names = published(&scene).await;
+    assert!(names.contains(&"OldestJobWaitSeconds".to_owned()));
+    for name in on_the_dashboard(&scene).await {
+        assert!(names.contains(&name), "nobody publishes {name}, which the dashboard shows: {names:?}");
+    }
     for job in &jobs {
         scene.job_until(job, &["running"]).await;
     }
