@@ -7,6 +7,9 @@ PYTHON = .venv/bin/python
 ARCHES ?= $(or $(IMAGE_ARCH),amd64)
 export STACK CONFIG BUCKET REGIONS CODE_BUCKET SCALER_ZIP ARCHES
 
+# One more than cores: a journey that only waits runs beside those that work (.config/nextest.toml).
+TEST_THREADS ?= $(shell echo $$(($$(nproc) + 1)))
+
 .DEFAULT_GOAL := help
 .PHONY: help setup build test check lint demo soak bench dist validate create-stack update-stack delete-stack \
   build-ami publish clean
@@ -24,7 +27,7 @@ build: setup ## the programs, for work on them
 # those twice.
 test: setup lint ## everything but the soak
 	@cargo build --workspace --lib --bins --tests --locked
-	@cargo nextest run --workspace --locked
+	@cargo nextest run --workspace --locked --test-threads $(TEST_THREADS)
 
 check: setup lint ## the quick tier: lint, units, contracts
 	@cargo build --workspace --lib --bins --tests --locked
