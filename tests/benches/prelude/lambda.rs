@@ -1,8 +1,10 @@
 //! The scaler as Lambda runs it, and how soon it asks AWS for capacity: the real program, AWS and the CI on loopback.
 
+mod by_url;
 mod hint;
 mod many;
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,11 +14,12 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
 
+pub use by_url::ByUrl;
 pub use many::Many;
 
 use crate::measure::{Measured, Once, measure};
@@ -38,6 +41,8 @@ pub struct Scaler {
     pub reaction: Measured,
     /// From a webhook to the call for capacity, and the slowest of these but one in a hundred.
     pub hint: (Measured, Duration),
+    /// From a webhook at the function's URL to the call for capacity.
+    pub by_url: ByUrl,
     /// Calls that a burst of jobs took.
     pub writes: usize,
 }
@@ -49,8 +54,18 @@ struct Served {
     set: Sender<Instant>,
     jobs: Arc<Mutex<u64>>,
     desired: Arc<Mutex<u64>>,
-    /// One for an invocation that is to be handed out.
-    invocations: Arc<Mutex<u32>>,
+    /// Events of invocations that are to be handed out.
+    invocations: Arc<Mutex<VecDeque<String>>>,
+    offered: Arc<tokio::sync::Notify>,
+    /// Calls of the scaler's table.
+    asked_table: Arc<Mutex<usize>>,
+}
+
+impl Served {
+    fn offer(&self, event: String) {
+        lock(&self.invocations).push_back(event);
+        self.offered.notify_one();
+    }
 }
 
 struct Around {
@@ -72,6 +87,8 @@ impl Around {
             jobs: Arc::default(),
             desired: Arc::default(),
             invocations: Arc::default(),
+            offered: Arc::default(),
+            asked_table: Arc::default(),
         };
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
@@ -80,6 +97,7 @@ impl Around {
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/response", post(answer_of))
             .route("/2018-06-01/runtime/invocation/{id}/error", post(failed))
+            .route("/url", post(by_url::url))
             .route("/v3/metrics/queue", get(counts))
             .route("/", post(aws))
             .with_state(served.clone());
@@ -93,7 +111,7 @@ impl Around {
 
     /// From the start to the first question, and what one invocation leaves resident at most.
     fn init(&self, programs: &Path) -> Once {
-        *lock(&self.served.invocations) = 1;
+        self.served.offer("{}".to_owned());
         let began = Instant::now();
         let mut child = self.command(programs, "lambda").spawn().expect("the program starts");
         let asked = self.asked.recv_timeout(Duration::from_secs(10)).expect("it asks for work");
@@ -151,21 +169,27 @@ fn end(child: &mut Child) {
     child.wait().expect("it ends");
 }
 
-/// The first invocation is handed out at once, a second one never.
+/// Hands out an event as soon as there is one.
 async fn next(State(served): State<Served>) -> Response {
     let now = Instant::now();
     // Before the question is heard of: the next process may be given one then.
-    let given = std::mem::take(&mut *lock(&served.invocations));
+    let given = lock(&served.invocations).pop_front();
     let _ = served.asked.send(now);
-    if given == 0 {
-        std::future::pending::<()>().await;
-    }
+    let event = match given {
+        Some(event) => event,
+        None => loop {
+            served.offered.notified().await;
+            if let Some(event) = lock(&served.invocations).pop_front() {
+                break event;
+            }
+        },
+    };
     let headers = [
         ("lambda-runtime-aws-request-id", "1"),
         ("lambda-runtime-deadline-ms", "99999999999999"),
         ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:123456789012:function:scaler"),
     ];
-    (headers, "{}").into_response()
+    (headers, event).into_response()
 }
 
 async fn answer_of(State(served): State<Served>, _: Bytes) -> StatusCode {
@@ -189,7 +213,12 @@ async fn counts(State(served): State<Served>) -> Response {
     .into_response()
 }
 
-async fn aws(State(served): State<Served>, body: String) -> Response {
+async fn aws(State(served): State<Served>, headers: HeaderMap, body: String) -> Response {
+    if headers.contains_key("x-amz-target") {
+        // DynamoDB, of an empty table.
+        *lock(&served.asked_table) += 1;
+        return "{}".into_response();
+    }
     let field = |name: &str| {
         body.split('&').find_map(|field| field.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
     };
@@ -230,6 +259,7 @@ pub fn scaler(programs: &Path) -> Scaler {
     });
     end(&mut child);
     let hint = hint::reaction(&around, programs);
+    let by_url = by_url::reaction(&around, programs);
     let many = many::many(programs);
-    Scaler { many, init, reaction, hint, writes }
+    Scaler { many, init, reaction, hint, by_url, writes }
 }

@@ -59,13 +59,14 @@ fn main() -> ExitCode {
     let scaler = lambda::scaler(&programs);
     let writes = scaler.writes;
     let (hint, hint_p99) = scaler.hint;
-    rows.extend([scaler.init, scaler.reaction, hint]);
+    rows.extend([scaler.init, scaler.reaction, hint, scaler.by_url.warm, scaler.by_url.cold]);
     println!("\n| what | median | p95 | max RSS |\n| --- | --- | --- | --- |");
     for row in &rows {
         println!("{row}");
     }
     println!("\nwrite calls for 500 jobs: {writes}");
     println!("webhook sent to capacity asked for, p99: {:.1} ms", hint_p99.as_secs_f64() * 1e3);
+    println!("the same at the function's URL, p99: {:.1} ms", scaler.by_url.warm_p99.as_secs_f64() * 1e3);
     println!("\n| phase of a boot | median |\n| --- | --- |");
     for (phase, mut took) in phases {
         took.sort_unstable();
@@ -85,7 +86,7 @@ fn main() -> ExitCode {
     passed.extend(scaler.many.iter().flat_map(lambda::Many::check));
     passed.extend(services.iter().flat_map(service::Service::check));
     passed.extend(limits::check_writes(writes));
-    passed.extend(limits::check_hint(hint_p99));
+    passed.extend([hint_p99, scaler.by_url.warm_p99].into_iter().filter_map(limits::check_hint));
     sizes(&programs);
     if passed.is_empty() {
         return ExitCode::SUCCESS;

@@ -14,7 +14,7 @@ use super::{Around, JOBS, end, lock};
 use crate::measure::{Measured, Once, measure};
 use crate::services::largest_rss_kib;
 
-const SECRET: &str = "webhook-secret";
+pub const SECRET: &str = "webhook-secret";
 
 const JOB: &str = r#"{"event":"job.scheduled","job":{"id":"1","agent_query_rules":["queue=default"]},"pipeline":{"slug":"app"}}"#;
 
@@ -22,7 +22,7 @@ const JOB: &str = r#"{"event":"job.scheduled","job":{"id":"1","agent_query_rules
 const HINTS: usize = 300;
 
 /// Longer than the pause after a look that a hint asked for.
-const APART: Duration = Duration::from_millis(550);
+pub const APART: Duration = Duration::from_millis(550);
 
 /// The daemon's reaction to hints, its polls too far apart to have a part in it; and the slowest but one in a hundred.
 pub fn reaction(around: &Around, programs: &Path) -> (Measured, Duration) {
@@ -45,6 +45,17 @@ pub fn reaction(around: &Around, programs: &Path) -> (Measured, Duration) {
     (measured, took[HINTS * 99 / 100])
 }
 
+/// The webhook's request, signed now.
+pub fn request(path: &str) -> String {
+    let secret = SecretString::from(SECRET.to_owned());
+    let signature = sign(&secret, JOB.as_bytes(), Timestamp::now());
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: scaler\r\nContent-Type: application/json\r\nConnection: close\r\n\
+         X-Buildkite-Signature: {signature}\r\nContent-Length: {}\r\n\r\n{JOB}",
+        JOB.len()
+    )
+}
+
 /// Connection, request, verification, a look at CI and AWS, and the call.
 fn hint(around: &Around, child: &Child, address: &str) -> Once {
     *lock(&around.served.jobs) = 0;
@@ -52,13 +63,7 @@ fn hint(around: &Around, child: &Child, address: &str) -> Once {
     std::thread::sleep(APART);
     let _ = around.set.try_iter().count();
     *lock(&around.served.jobs) = JOBS;
-    let secret = SecretString::from(SECRET.to_owned());
-    let signature = sign(&secret, JOB.as_bytes(), Timestamp::now());
-    let request = format!(
-        "POST / HTTP/1.1\r\nHost: scaler\r\nContent-Type: application/json\r\nX-Buildkite-Signature: {signature}\r\n\
-         Content-Length: {}\r\n\r\n{JOB}",
-        JOB.len()
-    );
+    let request = request("/");
     let sent = Instant::now();
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.write_all(request.as_bytes()).expect("it reads");
