@@ -89,7 +89,7 @@ async fn a_hint_brings_the_look_and_a_forged_one_does_not() {
     let log = daemon.log().to_owned();
     daemon.stop().await;
     let mut explain = Command::new(scene.lab.programs().join("scaler"));
-    let told = explain.args(["explain", "--file"]).arg(&log).output().await.unwrap();
+    let told = explain.args(["explain", "--last", "500", "--file"]).arg(&log).output().await.unwrap();
     let told = String::from_utf8(told.stdout).unwrap();
     assert!(
         told.contains("ci-instances: 2 -> 6 instances: 2 jobs scheduled and 4 announced need 6 instances"),

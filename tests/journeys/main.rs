@@ -20,6 +20,7 @@ mod five_hours;
 mod floor;
 mod given_and_default;
 mod hints;
+mod idle;
 mod instance_parameters;
 mod jobs;
 mod lab_cli;

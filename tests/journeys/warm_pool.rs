@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use jiff::{SignedDuration, Timestamp};
 use lab::group::model::{Group, Lifecycle, Member};
 
 use crate::counts::{Answer, Counts};
@@ -54,6 +55,7 @@ async fn a_warm_instance_starts_agents_when_a_job_wants_it_and_sooner_than_a_col
     // A job comes: the warm one enters service. A cold one would wait for its script; so does the one that fills the pool
     // again.
     std::fs::remove_file(&gate).unwrap();
+    let wanted = Timestamp::now();
     counts.say(Answer::Jobs { scheduled: 1, running: 0 });
     assert_eq!(scene.tick().await.unwrap()["to"], 1);
     let group = scene.in_service(1).await;
@@ -63,6 +65,13 @@ async fn a_warm_instance_starts_agents_when_a_job_wants_it_and_sooner_than_a_col
     );
     let (status, log) = scene.run("app", "echo \"on $BUILDKITE_AGENT_NAME\"").await;
     assert!(status == 0 && log.contains(&id), "{log}");
+    // Its boot is from this start to its agents, and so long it would stay idle by itself.
+    let instance = std::fs::read_to_string(folder.join("etc/tidemark/instance.json")).unwrap();
+    let instance: serde_json::Value = serde_json::from_str(&instance).unwrap();
+    let booted_in: SignedDuration = instance["booted-in"].as_str().unwrap().parse().unwrap();
+    // The metadata tells whole seconds.
+    let since = Timestamp::now().duration_since(wanted) + SignedDuration::from_secs(1);
+    assert!(booted_in <= since, "{booted_in:#} of {since:#}: {instance}");
     assert_eq!(std::fs::read_to_string(folder.join("prepared")).unwrap(), "prepared\n", "prepared once");
     let group = scene.group_until(|g| g.members.len() == 2).await;
     let next = group.members.iter().find(|m| m.id != id).unwrap().id.clone();

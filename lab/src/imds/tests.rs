@@ -103,6 +103,15 @@ async fn every_path_has_its_text_and_notices_are_absent_until_set() {
     assert_eq!(spot, br#"{"action":"terminate","time":"1970-01-01T00:00:00Z"}"#);
     assert_eq!(get(notices[1]).await.1, br#"{"noticeTime":"1970-01-01T00:00:00Z"}"#);
     assert_eq!(get(notices[3]).await.1, b"Terminated");
+    let launched = async || {
+        let document: serde_json::Value =
+            serde_json::from_slice(&get("dynamic/instance-identity/document").await.1).unwrap();
+        document["pendingTime"].as_str().unwrap().parse::<Timestamp>().unwrap()
+    };
+    assert_eq!(launched().await, Timestamp::UNIX_EPOCH);
+    let restarted = Timestamp::from_second(1_000_000).unwrap();
+    imds.notify(|n| n.restarted = Some(restarted));
+    assert_eq!(launched().await, restarted, "each start of the machine is told anew");
 }
 
 #[tokio::test]

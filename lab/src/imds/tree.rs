@@ -55,6 +55,8 @@ pub struct Notices {
     pub rebalance: Option<Timestamp>,
     /// Scheduled maintenance, as JSON text.
     pub maintenance: Option<String>,
+    /// When it was started again, out of the warm pool.
+    pub restarted: Option<Timestamp>,
 }
 
 /// The bytes at `path` below `/latest/`, or `None` (404). A trailing slash makes no difference.
@@ -65,7 +67,7 @@ pub fn find(facts: &Facts, notices: &Notices, path: &str) -> Option<Vec<u8>> {
         return (!facts.user_data.is_empty()).then(|| facts.user_data.clone());
     }
     let text = match path {
-        "dynamic/instance-identity/document" => Some(identity(facts)),
+        "dynamic/instance-identity/document" => Some(identity(facts, notices)),
         _ => metadata(facts, notices, path.strip_prefix("meta-data/")?),
     };
     text.map(String::into_bytes)
@@ -100,7 +102,7 @@ fn metadata(facts: &Facts, notices: &Notices, path: &str) -> Option<String> {
     Some(text)
 }
 
-fn identity(facts: &Facts) -> String {
+fn identity(facts: &Facts, notices: &Notices) -> String {
     json!({
         "accountId": facts.account,
         "architecture": "x86_64",
@@ -108,7 +110,7 @@ fn identity(facts: &Facts) -> String {
         "imageId": facts.image,
         "instanceId": facts.instance_id,
         "instanceType": facts.instance_type,
-        "pendingTime": format!("{:.0}", facts.launched),
+        "pendingTime": format!("{:.0}", notices.restarted.unwrap_or(facts.launched)),
         "privateIp": facts.address.to_string(),
         "region": facts.region,
         "version": "2017-09-30",

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 
 use super::address::Addresses;
 use super::{InstanceOrder, Instances, LaunchFailed, Site};
@@ -184,6 +185,7 @@ impl Instances for ProcessInstances {
                 }
                 _ => {}
             }
+            running.metadata.notify(|notices| notices.restarted = Some(Timestamp::now()));
             let init = self.init(&root, &running.metadata).start().map_err(|e| failed(format!("{e:#}")))?;
             running.init = Some(init);
             Ok(())

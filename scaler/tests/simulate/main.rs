@@ -227,7 +227,7 @@ fn without_announcements_it_is_the_best_without_foresight() {
 }
 
 #[test]
-fn missed_announcements_cost_no_more_than_having_none() {
+fn missed_announcements_shorten_waits_and_cost_a_little() {
     standard(&["--lead", "45s", "--missed", "0.3"], &["--policy", "tidemark"]).are_within(REACTIVE, 1.13);
 }
 
