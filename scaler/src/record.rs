@@ -143,8 +143,8 @@ impl Inputs {
     /// Jobs that would need agents if the queue were not paused.
     #[must_use]
     pub fn held_back(&self) -> u64 {
-        let jobs = self.jobs.filter(|_| self.paused).unwrap_or_default();
-        jobs.scheduled.saturating_add(self.expected.into())
+        let jobs = self.jobs.filter(|_| self.paused);
+        jobs.map_or(0, |jobs| jobs.scheduled.saturating_add(self.expected.into()))
     }
 
     /// Each group as it is decided on; none where it is not known.

@@ -224,6 +224,8 @@ proptest! {
         let paused = Inputs { paused: true, ..inputs };
         let jobs = paused.jobs.map(|jobs| Jobs { running: jobs.running, ..Jobs::default() });
         let running = Inputs { paused: false, jobs, expected: 0, ..paused.clone() };
+        let open = Inputs { paused: false, ..paused.clone() };
+        prop_assert!(open.decide().iter().flatten().all(|plan| plan.reason != Reason::Paused), "it is not");
         for (plan, alone) in paused.decide().into_iter().zip(running.decide()) {
             prop_assert_eq!(plan.map(|plan| (plan.step, plan.needed)), alone.map(|plan| (plan.step, plan.needed)));
             let told = plan.is_some_and(|plan| plan.reason == Reason::Paused);
@@ -316,6 +318,7 @@ fn quiet_ticks_leave_no_record() {
         record
     };
     let paused = |scheduled| Inputs { paused: true, ..inputs(Some((scheduled, 9)), busy(3)) };
+    let announced = Inputs { expected: 6, ..inputs(Some((3, 0)), busy(3)) };
     // Since so many seconds.
     let owed = |seconds| {
         let mut inputs = inputs(Some((6, 9)), Capacity { desired: 5, ..busy(3) });
@@ -335,6 +338,7 @@ fn quiet_ticks_leave_no_record() {
         ("an instance came", moved(at(Some((0, 9)), busy(3))), false),
         ("a paused queue without jobs", record_of(&paused(0), &[]), true),
         ("jobs wait on a paused queue", record_of(&paused(2), &[]), false),
+        ("instances boot for announced jobs", record_of(&announced, &[]), true),
         ("launches come", owed(59), true),
         ("AWS owes launches for long, and nobody else can be asked", owed(60), false),
         ("metrics failed", record_of(&inputs(Some((0, 9)), busy(3)), &["denied"]), false),
