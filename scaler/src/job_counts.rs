@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 pub use connection::{Clients, Connection};
+pub use joined::joined;
 
 use crate::config::{QueueConfig, TokenSource};
 use crate::decide::Jobs;

@@ -122,7 +122,7 @@ impl Aws {
 }
 
 /// A step of a scaler: does it fall here?
-async fn stands(aws: &Mutex<Aws>) {
+pub async fn stands(aws: &Mutex<Aws>) {
     let falls = match &mut aws.lock().unwrap_or_else(PoisonError::into_inner).falls_after {
         Some(0) => true,
         Some(calls) => {

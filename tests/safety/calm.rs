@@ -12,6 +12,7 @@ use scaler::schedule::Schedule;
 use crate::aws::Calls;
 use crate::ci::Answers;
 use crate::scalers::{PERIOD, Scaler};
+use crate::table::Answers as Tables;
 use crate::world::{Stack, World, seconds};
 
 /// The longest pause of the brake, a shortage that is still believed, or a boot that hangs, by a clock that was set back;
@@ -40,6 +41,8 @@ impl World {
         self.pass(REMEMBERED);
         self.recovers_when_the_ci_comes_back();
         self.finish_jobs();
+        self.a_paused_queue_asks_for_nothing();
+        self.finish_jobs();
         self.makes_up_for_an_instance_that_hangs();
         self.finish_jobs();
         self.ghosts_are_announced();
@@ -59,7 +62,7 @@ impl World {
             listed: None,
         };
         for scaler in &self.scalers {
-            scaler.heard.hear(&hint, "default", scaler.clock(now));
+            scaler.heard.hear(&hint, "default", scaler.wall(now));
         }
         self.pass(LookAhead::default().patience + PERIOD + BOOT);
     }
@@ -102,7 +105,14 @@ impl World {
     pub fn heal(&mut self) {
         self.end_faults();
         self.aws().calls = Calls::Work;
-        self.ci().answers = Answers::Now;
+        {
+            let mut ci = self.ci();
+            (ci.answers, ci.paused) = (Answers::Now, false);
+        }
+        self.stacks
+            .iter()
+            .filter_map(|stack| stack.table.as_ref())
+            .for_each(|table| table.answer(Tables::Now));
         (self.good_image, self.slow_boots, self.capacity, self.hanging) = (true, false, true, 0);
         self.announced.iter_mut().for_each(|(at, _)| *at = Timestamp::MIN);
         self.stacks.iter_mut().for_each(|stack| stack.schedule = Schedule::default());
@@ -139,6 +149,22 @@ impl World {
         self.ci().scheduled.extend([SignedDuration::from_secs(100); 7]);
         self.pass(SignedDuration::from_secs(30));
         self.ci().answers = Answers::Now;
+        self.is_asked_for_all_within_a_poll();
+    }
+
+    /// While the queue is paused nothing is kept for its jobs, where that can be told; then all is asked for within one poll.
+    fn a_paused_queue_asks_for_nothing(&mut self) {
+        if !self.stacks.iter().all(|stack| stack.lists) {
+            return;
+        }
+        self.ci().paused = true;
+        self.ci().scheduled.extend([SignedDuration::from_secs(100); 7]);
+        self.comes_to_the_minimum();
+        self.ci().paused = false;
+        self.is_asked_for_all_within_a_poll();
+    }
+
+    fn is_asked_for_all_within_a_poll(&mut self) {
         self.pass(PERIOD + SignedDuration::from_secs(2));
         // A stack whose boots failed tries one; what else falls to it, other stacks see only by what it does not deliver.
         let tries = (0..self.aws().groups.len()).any(|index| self.is_tried(index));
@@ -188,8 +214,8 @@ impl World {
         tried.min(group.definition.max)
     }
 
-    /// Idle capacity goes once it was idle for the period, and then nothing is changed any more.
-    pub fn returns_to_the_minimum(&mut self) {
+    /// Idle capacity goes once it was idle for the period.
+    fn comes_to_the_minimum(&mut self) {
         let idle = self.policy.idle_period.unwrap_or_default();
         let acts = if self.by_alarms() { ALARMS } else { PERIOD * 2 };
         self.pass(idle + acts + RETIRE);
@@ -201,6 +227,11 @@ impl World {
             "{}: {members} members and {desired} desired, not {least}: {machines:#?}",
             self.told
         );
+    }
+
+    /// Idle capacity goes, and then nothing is changed any more.
+    pub fn returns_to_the_minimum(&mut self) {
+        self.comes_to_the_minimum();
         let (writes, launches) = (self.aws().writes, self.launches());
         // Longer than instances wait before they retire by themselves: a floor that is kept is no reason to.
         let alone = self.policy.fail_safe_after.unwrap_or_default();

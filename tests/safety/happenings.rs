@@ -11,6 +11,7 @@ use scaler::hint::{Event, Hint};
 use crate::aws::Calls;
 use crate::ci::Answers;
 use crate::machine::{Machine, Stage};
+use crate::table::Answers as Tables;
 use crate::world::{LONGEST_FAULT, World, lock, seconds};
 
 impl World {
@@ -40,6 +41,9 @@ impl World {
             83..84 => self.group_is_replaced(),
             84..86 => self.zones_are_balanced(),
             86..87 => self.rebalance_is_recommended(),
+            87..90 => self.table_fails(),
+            90..92 => self.queue_is_paused(),
+            92..93 => self.jobs_of_others_come(),
             _ => {}
         }
         let pass = match self.rng.random_range(0..10) {
@@ -92,22 +96,45 @@ impl World {
     }
 
     fn ci_fails(&mut self) {
+        let now = self.now();
         let mut ci = lock(&self.ci);
-        ci.answers = match self.rng.random_range(0..3) {
+        ci.answers = match self.rng.random_range(0..5) {
             0 => Answers::Now,
             1 => Answers::Not,
-            _ => Answers::Stale(ci.jobs()),
+            2 => Answers::Stale(ci.jobs()),
+            3 => Answers::Old(ci.jobs(), now),
+            _ => Answers::Partly(ci.jobs(), self.rng.random_range(0..=6)),
         };
+    }
+
+    fn table_fails(&mut self) {
+        let answers = [Tables::Now, Tables::Not, Tables::Throttled, Tables::Lost];
+        let answers = answers[self.rng.random_range(0..answers.len())];
+        let which = self.rng.random_range(0..self.stacks.len());
+        self.stacks[which].table.iter().for_each(|table| table.answer(answers));
+    }
+
+    /// Somebody pauses the queue, or lets it go on.
+    fn queue_is_paused(&mut self) {
+        let mut ci = self.ci();
+        ci.paused = !ci.paused;
+    }
+
+    /// Jobs that only agents of another kind could run, where that can be told.
+    fn jobs_of_others_come(&mut self) {
+        if self.stacks.iter().all(|stack| stack.lists) {
+            self.ci().of_others = self.rng.random_range(0..=4);
+        }
     }
 
     fn someone_crashes(&mut self) {
         if self.rng.random_bool(0.5) {
             let which = self.rng.random_range(0..self.scalers.len());
-            if self.rng.random_bool(0.3) {
-                self.restart(which);
-            } else {
+            match self.rng.random_range(0..10) {
+                0..2 => self.restart(which),
+                2..4 => self.replace(which),
                 // Within a tick, at any of its calls.
-                self.scalers[which].falls_after = Some(self.rng.random_range(0..=6));
+                _ => self.scalers[which].falls_after = Some(self.rng.random_range(0..=9)),
             }
             return;
         }
@@ -138,10 +165,11 @@ impl World {
         };
         let now = self.now();
         for which in 0..self.scalers.len() {
+            let raises_only = self.rng.random_bool(0.3);
             for _ in 0..self.rng.random_range(0..=2) {
                 let scaler = &mut self.scalers[which];
-                scaler.heard.hear(&hint, "default", scaler.clock(now));
-                scaler.next = now;
+                scaler.heard.hear(&hint, "default", scaler.wall(now));
+                (scaler.next, scaler.raises_only) = (now, raises_only);
             }
         }
         let come = match self.rng.random_range(0..4) {
@@ -159,12 +187,6 @@ impl World {
             let lengths: Vec<_> = (0..jobs).map(|_| seconds(self.rng.random_range(1..=300))).collect();
             self.ci().scheduled.extend(lengths);
         }
-    }
-
-    /// A clock is set, forward or back.
-    fn clock_is_set(&mut self) {
-        let which = self.rng.random_range(0..self.scalers.len());
-        self.scalers[which].skew = self.skew(self.scalers[which].stack);
     }
 
     /// An operator gives a group other limits: AWS moves desired capacity into them.

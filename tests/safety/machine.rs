@@ -96,7 +96,7 @@ impl Machine {
             && !self.agents_left
             && self.jobs.len() + self.asking.len() < self.agents;
         let free = matches!(self.seen.state, State::Ready | State::Busy) && !self.seen.agents_told;
-        if !serves || !(free || slips_in) {
+        if !serves || !(free || slips_in) || ci.paused {
             return;
         }
         if let Some(job) = ci.scheduled.pop() {

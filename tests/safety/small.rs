@@ -6,6 +6,7 @@ use scaler::schedule::Schedule;
 
 use crate::aws::{Calls, group};
 use crate::ci::Answers;
+use crate::table::Table;
 use crate::world::World;
 
 /// What can happen, apart from what follows from it.
@@ -54,6 +55,8 @@ fn busy() -> World {
     world.stacks[0].order.policy.agents_per_instance = 1;
     world.stacks[0].order.most = 2;
     world.stacks[0].order.mode = ScalingMode::Direct;
+    world.stacks[0].lists = true;
+    world.stacks[0].table = Some(Table::default());
     world.stacks[0].order.policy.idle_instances = 0;
     world.stacks[0].schedule = Schedule::default();
     // Calls fail until they are said to work.

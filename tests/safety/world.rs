@@ -22,6 +22,7 @@ use crate::ci::Ci;
 use crate::machine::{Machine, Stage};
 use crate::publication::Minutes;
 use crate::scalers::Scaler;
+use crate::table::Table;
 
 /// A slice of time: nothing happens within it. Longer ones are for long times, in which less happens.
 const SLICES: [SignedDuration; 2] = [SignedDuration::from_secs(2), SignedDuration::from_secs(10)];
@@ -38,6 +39,10 @@ pub struct Stack {
     /// Its groups are these of all.
     pub groups: std::ops::Range<usize>,
     pub standing: Standing,
+    /// Does its source of job counts list jobs?
+    pub lists: bool,
+    /// Where its scalers' lease lies, and what they learned.
+    pub table: Option<Table>,
 }
 
 pub struct World {
@@ -62,6 +67,8 @@ pub struct World {
     /// Builds that were announced: when their jobs come, and how many.
     pub announced: Vec<(Timestamp, u32)>,
     pub builds: u64,
+    /// Scalers that came so far.
+    pub births: u64,
     /// Does EC2 have capacity for the first group?
     pub capacity: bool,
     /// Somebody has set desired capacity by hand, beyond what a scaler may.
@@ -113,7 +120,8 @@ fn stack(rng: &mut SmallRng, groups: &mut Vec<Group>, now: Timestamp) -> Stack {
         raise_only: false,
     };
     let standing = Standing { priority: rng.random_range(0..=1), weight: rng.random_range(1..=3) };
-    Stack { order, schedule: Schedule::default(), groups: begin..groups.len(), standing }
+    let (lists, table) = (rng.random_bool(0.4), rng.random_bool(0.6).then(Table::default));
+    Stack { order, schedule: Schedule::default(), groups: begin..groups.len(), standing, lists, table }
 }
 
 pub fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -176,6 +184,7 @@ impl World {
             minutes: Arc::default(),
             announced: Vec::new(),
             builds: 0,
+            births: 0,
             capacity: true,
             by_hand: false,
             fault_until: now,

@@ -34,36 +34,63 @@ pub trait MayLower: fmt::Debug + Send + Sync {
     fn release(&self) -> BoxFuture<'_, ()>;
 }
 
+/// Tells a scaler its own time.
+pub trait Clock: fmt::Debug + Send + Sync {
+    /// By both clocks.
+    fn now(&self) -> Moment;
+}
+
+/// The clocks of this machine.
+#[derive(Debug)]
+pub struct OfMachine {
+    began: Instant,
+}
+
+impl Clock for OfMachine {
+    fn now(&self) -> Moment {
+        Moment { steady: self.began.elapsed(), wall: Timestamp::now() }
+    }
+}
+
 /// A lease and the ledger it lies on.
 #[derive(Debug)]
-pub struct Holder<L> {
+pub struct Holder<L, C = OfMachine> {
     ledger: L,
     id: String,
-    began: Instant,
+    clock: C,
     inside: Mutex<Inside>,
 }
 
 #[derive(Debug)]
 struct Inside {
     lease: Lease,
-    deaf_since: Option<Instant>,
+    /// By the clock that is never set.
+    deaf_since: Option<Duration>,
 }
 
 impl<L: Ledger> Holder<L> {
     /// The lease of a queue, for a scaler with this name.
     pub fn new(ledger: L, queue: &str, owner: &str) -> Self {
+        Self::by(OfMachine { began: Instant::now() }, ledger, queue, owner)
+    }
+}
+
+impl<L: Ledger, C: Clock> Holder<L, C> {
+    /// The same by these clocks.
+    pub fn by(clock: C, ledger: L, queue: &str, owner: &str) -> Self {
         let inside = Inside { lease: Lease::new(owner), deaf_since: None };
-        Self { ledger, id: format!("lease {queue}"), began: Instant::now(), inside: Mutex::new(inside) }
+        Self { ledger, id: format!("lease {queue}"), clock, inside: Mutex::new(inside) }
     }
 
     fn now(&self) -> Moment {
-        Moment { steady: self.began.elapsed(), wall: Timestamp::now() }
+        self.clock.now()
     }
 
     /// There is something to lower: may it be?
     pub async fn may_lower(&self) -> Verdict {
         let mut inside = self.inside.lock().await;
-        if inside.deaf_since.is_some_and(|since| since.elapsed() < DEAF) {
+        let steady = self.now().steady;
+        if inside.deaf_since.is_some_and(|since| steady.saturating_sub(since) < DEAF) {
             return Verdict::Unguarded(None);
         }
         match self.settle(&mut inside.lease).await {
@@ -72,7 +99,7 @@ impl<L: Ledger> Holder<L> {
                 verdict
             }
             Err(problem) => {
-                inside.deaf_since = Some(Instant::now());
+                inside.deaf_since = Some(self.now().steady);
                 Verdict::Unguarded(Some(problem))
             }
         }
@@ -125,7 +152,7 @@ impl<L: Ledger> Holder<L> {
     }
 }
 
-impl<L: Ledger + fmt::Debug + Send + Sync> MayLower for Holder<L> {
+impl<L: Ledger + fmt::Debug + Send + Sync, C: Clock> MayLower for Holder<L, C> {
     fn ask(&self) -> BoxFuture<'_, Verdict> {
         Box::pin(async {
             let verdict = self.may_lower().await;

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use super::{Queue, Scaler};
 use crate::group::AutoScalingGroup;
 use crate::ports::Problem;
-use crate::state::State;
 use crate::tick::Served;
 
 /// Queues that are read or written at a time.
@@ -20,11 +19,7 @@ impl Scaler {
         let now = Timestamp::now();
         self.each_queue("starts without what was learned", async |queue, served| {
             let Some(store) = &mut queue.store else { return Ok(()) };
-            if let Some(state) = store.load(now).await? {
-                queue.heard.recall(state.heard);
-                served.recall(state.groups, state.others);
-            }
-            Ok(())
+            served.recall_from(store, &queue.heard, now).await
         })
         .await;
     }
@@ -34,17 +29,7 @@ impl Scaler {
         let now = Timestamp::now();
         self.each_queue("what was learned is kept by this process only", async |queue, served| {
             let Some(store) = queue.store.as_mut().filter(|store| store.is_time(end)) else { return Ok(()) };
-            // Who was faster knows something else of hints, and of groups the same: twice is enough, the next time is soon.
-            for _ in 0..2 {
-                let (groups, others) = served.remembered();
-                let state = State { heard: queue.heard.learned(), groups, others };
-                if !store.is_news(&state) {
-                    break;
-                }
-                let Some(theirs) = store.save(&state, now).await? else { break };
-                queue.heard.join(theirs.heard);
-            }
-            Ok(())
+            served.keep_in(store, &queue.heard, now).await
         })
         .await;
     }
