@@ -41,6 +41,15 @@ impl Ci {
     pub fn jobs(&self) -> Jobs {
         Jobs { scheduled: self.scheduled.len() as u64, running: self.running, waiting: 0 }
     }
+
+    /// Does an answer that lists jobs say of itself that it is old, or not all?
+    pub fn is_in_doubt(&self, at: Timestamp) -> bool {
+        match self.answers {
+            Answers::Old(_, as_of) => at.duration_since(as_of) > SignedDuration::from_secs(60),
+            Answers::Partly(_, most) => self.scheduled.len() + self.of_others > most,
+            _ => false,
+        }
+    }
 }
 
 /// Where a scaler reads job counts, with what it heard of jobs to come.

@@ -11,7 +11,6 @@ use scaler::gap::ScalingMode;
 use scaler::hint::heard::Heard;
 use scaler::lease::holder::MayLower;
 use scaler::ports::JobCounts as _;
-use scaler::reading::Doubt;
 use scaler::state::store::Store;
 use scaler::tick::{Kept, Order, Outcome, Served, Service, tick};
 
@@ -185,8 +184,7 @@ impl World {
         let api = Api { ci, heard, lists: stack.lists, now, at };
         let counts = api.read("default").now_or_never().expect("the CI never waits");
         let before = Before::of(&mut lock(&self.aws), stack, scaler.falls_after.take());
-        // Are they known, and what is in doubt of them?
-        let known = counts.as_ref().ok().map(|counts| counts.reading.doubt(at));
+        let (known, in_doubt) = (counts.is_ok(), stack.lists && lock(&self.ci).is_in_doubt(at));
         let ticked = async {
             let orders = std::slice::from_ref(&order);
             let counts = async { vec![counts] };
@@ -211,7 +209,7 @@ impl World {
             }
         }
         let outcome = ticked.as_ref();
-        before.laws(&aws, &Tick { stack, order: &order, known, outcome, fell }, &self.told);
+        before.laws(&aws, &Tick { stack, order: &order, known, in_doubt, outcome, fell }, &self.told);
         ticked.is_some()
     }
 }
@@ -229,7 +227,9 @@ impl Scaler {
 struct Tick<'a> {
     stack: &'a Stack,
     order: &'a Order,
-    known: Option<Option<Doubt>>,
+    /// Were the counts read, and is anything in doubt of them?
+    known: bool,
+    in_doubt: bool,
     outcome: Option<&'a Outcome>,
     fell: bool,
 }
@@ -258,7 +258,7 @@ impl Before {
 
     /// What no tick may do.
     fn laws(&self, aws: &Aws, tick: &Tick<'_>, told: &str) {
-        let Tick { stack, order, known, outcome, fell } = tick;
+        let Tick { stack, order, known, in_doubt, outcome, fell } = tick;
         let record = outcome.and_then(|outcome| outcome.record.as_ref());
         assert!(
             record.is_none_or(|record| record.replay().is_ok()),
@@ -269,7 +269,7 @@ impl Before {
             !wrote || order.mode == ScalingMode::Direct,
             "{told}: desired capacity is set in alarms mode"
         );
-        assert!(!wrote || known.is_some(), "{told}: desired capacity is set by what is unknown");
+        assert!(!wrote || *known, "{told}: desired capacity is set by what is unknown");
         // Growth comes first: what a scaler falls before it has called off, it calls off in its next tick.
         if aws.calls == Calls::Stale || !aws.under_way.is_empty() || *fell {
             return;
@@ -279,7 +279,6 @@ impl Before {
         let least: u32 = own.iter().map(|group| group.definition.min).sum();
         let most = order.most.max(least).max(self.stays);
         assert!(after <= most, "{told}: {after} desired, {most} at most: {record:?}");
-        let doubt = known.flatten();
         for (group, (desired, in_service)) in own.iter().zip(&self.groups) {
             let lowered = group.desired < *desired;
             assert!(
@@ -287,7 +286,7 @@ impl Before {
                 "{told}: a hint lowers: {record:?}"
             );
             let least = (*desired).min(*in_service).min(group.definition.max);
-            assert!(doubt.is_none() || group.desired >= least, "{told}: {doubt:?} lowers: {record:?}");
+            assert!(!in_doubt || group.desired >= least, "{told}: lowered by what is in doubt: {record:?}");
         }
     }
 }
