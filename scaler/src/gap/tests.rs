@@ -49,6 +49,7 @@ fn what_one_group_lacks_or_may_lose() {
         ("AWS owes all of them", down(4, 0), group(4, 0, 0, 0), -4),
         ("but for the minimum", down(4, 1), min(1, group(4, 0, 0, 0)), -3),
         ("AWS is at it", down(4, 2), group(4, 5, 0, 3), 0),
+        ("one more boots than is desired", down(4, 2), group(4, 4, 1, 4), 0),
     ];
     for (name, plan, group, expected) in cases {
         assert_eq!(gaps(&[plan], &[Some(group)], u32::MAX), [Some(expected)], "{name}");

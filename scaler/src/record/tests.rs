@@ -349,6 +349,22 @@ fn quiet_ticks_leave_no_record() {
 }
 
 #[test]
+fn idle_instances_are_kept_where_fewer_go_than_could() {
+    for (name, jobs, floor, idle, kept) in [
+        ("all go", Some((0, 0)), 0, 4, false),
+        ("the one that is idle goes", Some((0, 9)), 0, 1, false),
+        ("a floor keeps some", Some((0, 0)), 1, 4, true),
+        ("jobs are about to take them", Some((12, 0)), 0, 4, true),
+        ("nobody is idle", Some((0, 12)), 0, 0, false),
+        ("what is not known keeps nobody", None, 0, 4, false),
+    ] {
+        let mut inputs = inputs(jobs, Capacity { held: 4 - idle, releasable: idle, ..busy(4) });
+        inputs.wanted.policy.idle_instances = floor;
+        assert_eq!(inputs.keep_idle(&inputs.decide()), kept, "{name}");
+    }
+}
+
+#[test]
 fn what_no_group_may_have_or_can_get_is_short() {
     let owed = Shortage::default();
     let mut long_owed = owed;

@@ -293,6 +293,47 @@ async fn a_group_that_aws_is_short_of_hands_on_to_the_next_and_is_tried_again() 
     assert_eq!(set[5], (700, vec![2, 0], vec![2], enough), "what runs is not launched anew elsewhere");
 }
 
+/// Two are the most of all, and AWS owes one of them to the first group.
+#[tokio::test]
+async fn nothing_grows_in_the_place_of_a_launch_that_is_not_called_off() {
+    let owed = Capacity { live: 1, in_service: 1, held: 1, releasable: 0, ..IDLE };
+    for (what, scale_in, refused, expected) in [
+        ("called off", true, false, [vec![1], vec![1]]),
+        ("the call fails", true, true, [vec![], vec![]]),
+        ("the policy forbids it", false, false, [vec![], vec![]]),
+    ] {
+        let order = Order { most: 2, policy: Policy { scale_in, ..Policy::of_need(1) }, ..order() };
+        let mut stage = Stage::new(&[("spot", Some(owed)), ("od", EMPTY)]);
+        stage.tick(&order, Ok(counts(2)), 0).await;
+        if refused {
+            stage.groups[0] = stage.groups[0].clone().with_max_after_describe(0);
+        }
+        let outcome = stage.tick(&order, Ok(counts(2)), 60).await;
+        assert_eq!([stage.groups[0].set(), stage.groups[1].set()], expected, "{what}");
+        assert_eq!(outcome.problems.len(), usize::from(refused), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn counts_in_doubt_lower_nothing_and_raise_as_ever() {
+    let second = |n| Timestamp::from_second(n).unwrap();
+    let now = Reading::at(second(100));
+    for (what, reading, lowers) in [
+        ("of now", now, true),
+        ("of a while ago", Reading::at(second(39)), false),
+        ("of a while ago by the CI's clock", Reading { as_of: Some(second(39)), ..now }, false),
+        ("cut off", Reading { complete: false, ..now }, false),
+    ] {
+        let mut stage = Stage::new(&[("g", Some(IDLE))]);
+        let told = |jobs| Counts { reading, ..counts(jobs) };
+        let outcome = stage.tick(&order(), Ok(told(0)), 100).await;
+        let set = if lowers { vec![0] } else { vec![] };
+        assert_eq!((stage.groups[0].set(), outcome.decisions[0].doubt.is_none()), (set, lowers), "{what}");
+        stage.tick(&order(), Ok(told(3)), 100).await;
+        assert_eq!(stage.groups[0].set().last(), Some(&3), "{what}");
+    }
+}
+
 #[tokio::test]
 async fn one_unknown_group_stops_all_steps() {
     let mut stage = Stage::new(&[("g", Some(IDLE)), ("gone", None)]);
