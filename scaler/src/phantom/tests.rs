@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::decide::{Plan, Policy, Step, decide};
-use crate::share::shares;
+use crate::share::{keep_within, shares};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -68,7 +68,10 @@ const POLICY: Policy = Policy::of_need(1);
 fn plans(needed: u32, most: u32, groups: &[Capacity]) -> Vec<Plan> {
     let groups = made_up_for(needed, groups.to_vec());
     let shares = shares(needed, most, &groups);
-    shares.into_iter().zip(&groups).map(|(share, group)| decide(&POLICY, share, group)).collect()
+    let mut plans: Vec<Plan> =
+        shares.into_iter().zip(&groups).map(|(share, group)| decide(&POLICY, share, group)).collect();
+    keep_within(most, &mut plans, &groups);
+    plans
 }
 
 /// So many in service, all busy, and so many that boot, some of them for too long.
