@@ -25,6 +25,9 @@ const BOOT: SignedDuration = SignedDuration::from_secs(64);
 /// The launching hook's time.
 const HOOK: SignedDuration = SignedDuration::from_secs(900);
 
+/// From the request of an instance that hangs to its hook's beginning, and from the hook's end to AWS's own next launch.
+const RELAUNCH: SignedDuration = SignedDuration::from_secs(30);
+
 /// Alarms act once a minute, on what was published before; not while instances warm up, and by halves.
 const ALARMS: SignedDuration = SignedDuration::from_secs(1200);
 
@@ -88,9 +91,11 @@ impl World {
         while self.ci().scheduled.len() == 1 {
             longest = longest.max(self.scalers.iter().filter_map(budget).max().unwrap_or_default());
             let waited = self.now().duration_since(begun);
-            // A tick that asks for it, its budget and two ticks, and its successor's boot.
+            // A tick that asks for it, its budget and two ticks, and its successor's boot. A budget as long as the hook ends
+            // with it: then AWS gives the instance up, and launches the successor itself when it has seen that.
+            let relaunch = if longest >= HOOK { RELAUNCH } else { SignedDuration::ZERO };
             assert!(
-                waited <= PERIOD + longest + PERIOD * 2 + BOOT,
+                waited <= PERIOD + longest + PERIOD * 2 + relaunch + BOOT,
                 "{}: a job waits for {waited:#} behind a boot that hangs, budget {longest:#}: {:#?}",
                 self.told,
                 self.aws().groups
