@@ -1,44 +1,27 @@
-//! Items of a DynamoDB table. The SDK's client of this service is larger than all others that the scaler links, for
-//! three calls; so these go through the SDK's own machinery (signature, credentials, retries, time limits, the one HTTP
-//! client) without it. Bodies are the API's JSON.
+//! Items of a DynamoDB table, through [`crate::signed`]. Bodies are the API's JSON.
 
-use aws_config::SdkConfig;
-use aws_runtime::auth::sigv4::{SCHEME_ID, SigV4AuthScheme};
-use aws_runtime::auth::{SigV4OperationSigningConfig, SigningOptions};
-use aws_runtime::retries::classifiers::AwsErrorCodeClassifier;
-use aws_smithy_runtime::client::identity::IdentityCache;
-use aws_smithy_runtime::client::orchestrator::operation::Operation;
-use aws_smithy_runtime::client::retries::classifiers::{HttpStatusCodeClassifier, TransientErrorClassifier};
 use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::auth::static_resolver::StaticAuthSchemeOptionResolver;
-use aws_smithy_runtime_api::client::auth::{
-    AuthSchemeOptionResolverParams, SharedAuthScheme, SharedAuthSchemeOptionResolver,
-};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
-use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
-use aws_smithy_runtime_api::client::runtime_plugin::StaticRuntimePlugin;
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::Layer;
 use aws_smithy_types::error::metadata::ErrorMetadata;
-use aws_smithy_types::timeout::TimeoutConfig;
-use aws_types::SigningName;
-use aws_types::region::SigningRegion;
 use serde_json::Value;
 
 use crate::session::Session;
+pub use crate::signed::Failure;
+use crate::signed::{Call, Service};
 
-type Call = Operation<Value, Value, ErrorMetadata>;
-
-/// What went wrong with a call; [`crate::CallError`] reads it as it reads the SDK's other errors.
-pub type Failure = SdkError<ErrorMetadata, HttpResponse>;
+const SERVICE: Service =
+    Service { name: "DynamoDB", signing: "dynamodb", endpoint_variable: "AWS_ENDPOINT_URL_DYNAMODB" };
 
 /// A client of DynamoDB. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Client {
-    get: Call,
-    put: Call,
-    delete: Call,
+    get: Call<Value, Value>,
+    put: Call<Value, Value>,
+    update: Call<Value, Value>,
+    delete: Call<Value, Value>,
+    query: Call<Value, Value>,
+    scan: Call<Value, Value>,
 }
 
 impl Client {
@@ -58,12 +41,36 @@ impl Client {
         self.put.invoke(body).await
     }
 
+    /// `UpdateItem`: its body in, the answer's out.
+    ///
+    /// # Errors
+    /// As [`Client::put_item`].
+    pub async fn update_item(&self, body: Value) -> Result<Value, Failure> {
+        self.update.invoke(body).await
+    }
+
     /// `DeleteItem`: its body in, the answer's out.
     ///
     /// # Errors
     /// As [`Client::put_item`].
     pub async fn delete_item(&self, body: Value) -> Result<Value, Failure> {
         self.delete.invoke(body).await
+    }
+
+    /// `Query`, one page: its body in, the answer's out.
+    ///
+    /// # Errors
+    /// As [`Client::get_item`].
+    pub async fn query(&self, body: Value) -> Result<Value, Failure> {
+        self.query.invoke(body).await
+    }
+
+    /// `Scan`, one page: its body in, the answer's out.
+    ///
+    /// # Errors
+    /// As [`Client::get_item`].
+    pub async fn scan(&self, body: Value) -> Result<Value, Failure> {
+        self.scan.invoke(body).await
     }
 }
 
@@ -78,67 +85,18 @@ impl Session {
     /// A client of the service `dynamodb`.
     #[must_use]
     pub fn dynamodb(&self) -> Client {
-        let call = |action: &'static str| call(self.config(), &endpoint(self), action);
-        Client { get: call("GetItem"), put: call("PutItem"), delete: call("DeleteItem") }
+        let call = |action: &'static str| {
+            SERVICE.call(self, action, move |body: Value| request(action, &body), answer)
+        };
+        Client {
+            get: call("GetItem"),
+            put: call("PutItem"),
+            update: call("UpdateItem"),
+            delete: call("DeleteItem"),
+            query: call("Query"),
+            scan: call("Scan"),
+        }
     }
-}
-
-/// As the SDK's clients find it: the service's variable, the one for all, the session's, AWS's own.
-fn endpoint(session: &Session) -> String {
-    let variable = |name: &str| std::env::var(name).ok().filter(|url| !url.is_empty());
-    let given = || session.config().endpoint_url().map(str::to_owned);
-    let region = session.region();
-    let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    variable("AWS_ENDPOINT_URL_DYNAMODB")
-        .or_else(given)
-        .or_else(|| variable("AWS_ENDPOINT_URL"))
-        .unwrap_or_else(|| format!("https://dynamodb.{region}.{domain}"))
-}
-
-fn call(config: &SdkConfig, endpoint: &str, action: &'static str) -> Call {
-    let mut layer = Layer::new("dynamodb");
-    layer.store_put(AuthSchemeOptionResolverParams::new(()));
-    layer.store_put(SigV4OperationSigningConfig {
-        region: config.region().cloned().map(SigningRegion::from),
-        region_set: None,
-        name: Some(SigningName::from_static("dynamodb")),
-        signing_options: SigningOptions::default(),
-    });
-    let mut parts = RuntimeComponentsBuilder::new("dynamodb");
-    parts.set_auth_scheme_option_resolver(Some(SharedAuthSchemeOptionResolver::new(
-        StaticAuthSchemeOptionResolver::new(vec![SCHEME_ID]),
-    )));
-    parts.push_auth_scheme(SharedAuthScheme::new(SigV4AuthScheme::new()));
-    let cache = config.identity_cache().unwrap_or_else(|| IdentityCache::lazy().build());
-    parts.set_identity_cache(Some(cache));
-    if let Some(credentials) = config.credentials_provider() {
-        parts.set_identity_resolver(SCHEME_ID, credentials);
-    }
-    let mut builder = Operation::builder().service_name("DynamoDB").operation_name(action);
-    if let Some(client) = config.http_client() {
-        builder = builder.http_client(client);
-    }
-    if let Some(retries) = config.retry_config() {
-        builder = builder.standard_retry(retries);
-    }
-    if let Some(sleep) = config.sleep_impl() {
-        builder = builder.sleep_impl(sleep);
-    }
-    if let Some(time) = config.time_source() {
-        builder = builder.time_source(time);
-    }
-    let timeouts = config.timeout_config().cloned().unwrap_or_else(TimeoutConfig::disabled);
-    builder
-        .endpoint_url(endpoint)
-        .timeout_config(timeouts)
-        .with_connection_poisoning()
-        .retry_classifier(HttpStatusCodeClassifier::default())
-        .retry_classifier(TransientErrorClassifier::<ErrorMetadata>::new())
-        .retry_classifier(AwsErrorCodeClassifier::<ErrorMetadata>::new())
-        .runtime_plugin(StaticRuntimePlugin::new().with_config(layer.freeze()).with_runtime_components(parts))
-        .serializer(move |body: Value| request(action, &body))
-        .deserializer(answer)
-        .build()
 }
 
 fn request(action: &str, body: &Value) -> Result<HttpRequest, BoxError> {

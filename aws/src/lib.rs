@@ -5,7 +5,7 @@
 //! - [`fault`]: every SDK error becomes a [`fault::CallError`] that says what was called, on what, and which
 //!   [`fault::Fault`] it was. *Absent*, *denied*, *denied by key*, *throttled* and *unreachable* stay apart.
 //! - [`imds`]: the instance metadata service, version 2 only.
-//! - `dynamodb`: items of a table, without the SDK's client.
+//! - `dynamodb`, `ec2`: few actions of large services, without the SDK's clients (`signed`).
 //! - `stored_token`: the CI's agent token in Secrets Manager or SSM.
 //! - [`arn`]: identifiers parsed once, partition-aware.
 //!
@@ -14,9 +14,13 @@
 pub mod arn;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
+#[cfg(feature = "ec2")]
+pub mod ec2;
 pub mod fault;
 pub mod imds;
 pub mod session;
+#[cfg(feature = "signed")]
+mod signed;
 #[cfg(all(feature = "secretsmanager", feature = "ssm"))]
 pub mod stored_token;
 
@@ -46,6 +50,8 @@ pub use aws_sdk_kms as kms;
 pub use aws_sdk_s3 as s3;
 #[cfg(feature = "secretsmanager")]
 pub use aws_sdk_secretsmanager as secretsmanager;
+#[cfg(feature = "sqs")]
+pub use aws_sdk_sqs as sqs;
 #[cfg(feature = "ssm")]
 pub use aws_sdk_ssm as ssm;
 #[cfg(feature = "sts")]

@@ -52,6 +52,18 @@ impl Session {
     /// # Errors
     /// [`NoRegion`] when none can be found.
     pub async fn load(region: Option<&str>, patience: Patience) -> Result<Self, NoRegion> {
+        Self::of_profile(None, region, patience).await
+    }
+
+    /// As [`Session::load`], with this profile of the AWS configuration files where one is given.
+    ///
+    /// # Errors
+    /// As [`Session::load`].
+    pub async fn of_profile(
+        profile: Option<&str>,
+        region: Option<&str>,
+        patience: Patience,
+    ) -> Result<Self, NoRegion> {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(patience.connect)
             .operation_attempt_timeout(patience.attempt)
@@ -63,6 +75,9 @@ impl Session {
             .retry_config(RetryConfig::standard().with_max_attempts(patience.attempts));
         if let Some(region) = region.filter(|r| !r.is_empty()) {
             loader = loader.region(Region::new(region.to_owned()));
+        }
+        if let Some(profile) = profile.filter(|name| !name.is_empty()) {
+            loader = loader.profile_name(profile);
         }
         let config = loader.load().await;
         if config.region().is_none() {
@@ -150,6 +165,7 @@ clients! {
     "ecrpublic" ecrpublic aws_sdk_ecrpublic,
     "kms" kms aws_sdk_kms,
     "secretsmanager" secretsmanager aws_sdk_secretsmanager,
+    "sqs" sqs aws_sdk_sqs,
     "ssm" ssm aws_sdk_ssm,
     "sts" sts aws_sdk_sts,
 }

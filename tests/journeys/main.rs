@@ -21,6 +21,7 @@ mod floor;
 mod given_and_default;
 mod hints;
 mod idle;
+mod images;
 mod instance_parameters;
 mod jobs;
 mod lab_cli;
